@@ -1,0 +1,1 @@
+"""What the Kubernetes API says: typed objects and one stream of events, from an API server or from a folder of YAML."""

@@ -1,0 +1,1 @@
+"""Typed doors to the kernel, shared by the proxier and the tools. No Kubernetes words in here."""
