@@ -1,0 +1,1 @@
+"""What this node should do with traffic to Services, and doing it."""
