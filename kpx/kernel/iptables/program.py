@@ -1,0 +1,164 @@
+"""The iptables programs of a node: legacy or nft, IPv4 or IPv6.
+
+Rules are read with ``iptables-save`` and changed with ``iptables-restore``, as every other tool on a node does: the
+restore program takes the xtables lock and speaks to both kernel interfaces.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+from pathlib import Path
+
+from kpx.net import Family
+
+# The longest that a program waits for the xtables lock, in seconds.
+LOCK_SECONDS = 5
+_VERSION = re.compile(r"v(\d+(?:\.\d+)+)")
+_FAILED_LINE = re.compile(r"line:? (\d+)")
+
+
+class Variant(Enum):
+    """The kernel interface behind the programs: x_tables or nf_tables."""
+
+    LEGACY = "legacy"
+    NFT = "nft"
+
+
+class IptablesError(Exception):
+    """An iptables program failed or is missing; the text is what it said."""
+
+
+@dataclass(frozen=True)
+class Iptables:
+    """The programs of one variant and family; `plain` where they do not carry the variant in their names."""
+
+    family: Family
+    variant: Variant
+    plain: bool = False
+
+    def program(self, action: str = "") -> str:
+        """The name of a program: ``iptables-nft-restore`` for the action ``restore``."""
+        base = "iptables" if self.family is Family.IPV4 else "ip6tables"
+        return "-".join(filter(None, (base, "" if self.plain else self.variant.value, action)))
+
+    @cached_property
+    def version(self) -> tuple[int, ...]:
+        """The version of the programs, as numbers."""
+        found = _VERSION.search(_run([self.program(), "--version"]))
+        return tuple(map(int, found[1].split("."))) if found else (0,)
+
+    def save(self, table: str | None = None) -> Iterator[str]:
+        """The lines of ``iptables-save``, without line ends, as they are printed.
+
+        Raises `IptablesError` at the end if the program failed: what was read before is then not the whole.
+        """
+        command = [self.program("save"), *(["-t", table] if table else [])]
+        process = _popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        with process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            for line in process.stdout:
+                yield line.rstrip("\n")
+            complaint = process.stderr.read().strip()
+        if process.returncode:
+            raise IptablesError(f"{' '.join(command)} failed: {complaint or f'status {process.returncode}'}")
+
+    def restore(self, lines: Iterable[str]) -> None:
+        """Apply restore input; chains that it does not name stay as they are. Each table in it is all or nothing.
+
+        Raises `IptablesError` with what the program said, and the lines around the one that it refused.
+        """
+        command = [self.program("restore"), "-w", str(LOCK_SECONDS), "--noflush"]
+        text = "\n".join(lines) + "\n"
+        process = _popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        output, _ = process.communicate(text)
+        if process.returncode:
+            raise IptablesError(f"{command[0]} failed: {output.strip()}{_context(text, output)}")
+
+    def supported(self) -> bool:
+        """Whether the kernel and the programs can do NAT in this family."""
+        try:
+            _run([self.program(), "-w", str(LOCK_SECONDS), "-S", "POSTROUTING", "-t", "nat"])
+        except IptablesError:
+            return False
+        return True
+
+
+def _context(text: str, output: str) -> str:
+    """The refused line with the three before and after it, numbered."""
+    found = _FAILED_LINE.search(output)
+    if not found:
+        return ""
+    lines, number = text.splitlines(), int(found[1])
+    first = max(number - 4, 0)
+    return "".join(f"\n  {n}: {line}" for n, line in enumerate(lines[first : number + 3], first + 1))
+
+
+def _run(command: list[str]) -> str:
+    process = _popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    output, complaint = process.communicate()
+    if process.returncode:
+        raise IptablesError(f"{' '.join(command)} failed: {complaint.strip() or f'status {process.returncode}'}")
+    return str(output)
+
+
+def _popen(command: list[str], **options: object) -> subprocess.Popen[str]:
+    try:
+        return subprocess.Popen(command, **options)  # type: ignore[call-overload, no-any-return]
+    except FileNotFoundError:
+        raise IptablesError(f"{command[0]} is not installed: install the package iptables") from None
+
+
+# Chains that name the variant which the kubelet, or a former proxy, uses.
+_HINTS = (":KUBE-IPTABLES-HINT ", ":KUBE-KUBELET-CANARY ", ":KUBE-PROXY-CANARY ")
+_LEGACY_TABLES = {Family.IPV4: Path("/proc/net/ip_tables_names"), Family.IPV6: Path("/proc/net/ip6_tables_names")}
+
+
+def find(family: Family, among: Family | None = None) -> Iptables:
+    """The programs that the node's other rules were made with.
+
+    The variant in which the kubelet left its hint chains, else the one with more rules, else nft. Tables of the legacy
+    kernel interface that do not exist are not brought into being by looking. Both families use one variant: `among`
+    names the family to look at. Raises `IptablesError` if no iptables is installed.
+    """
+    looked_at = among or family
+    installed = [variant for variant in Variant if _installed(family, variant)]
+    if not installed:
+        return _plain(family)
+    rules = {variant: _rules(Iptables(looked_at, variant)) for variant in installed}
+    hinted = [variant for variant in installed if any(line.startswith(_HINTS) for line in rules[variant])]
+    candidates = hinted or installed
+    best = max(candidates, key=lambda variant: (_count(rules[variant]), variant is Variant.NFT))
+    return Iptables(family, best)
+
+
+def _installed(family: Family, variant: Variant) -> bool:
+    return shutil.which(Iptables(family, variant).program("restore")) is not None
+
+
+def _plain(family: Family) -> Iptables:
+    """The programs of a system that has one variant only, without its name in theirs."""
+    plain = Iptables(family, Variant.NFT, plain=True)
+    text = _run([plain.program(), "--version"])
+    return plain if "nf_tables" in text else Iptables(family, Variant.LEGACY, plain=True)
+
+
+def _rules(iptables: Iptables) -> list[str]:
+    if iptables.variant is Variant.LEGACY:
+        tables = _LEGACY_TABLES[iptables.family]
+        if not tables.exists() or not tables.read_text().strip():
+            return []
+    try:
+        return [line for line in iptables.save() if line.startswith(("-A", *_HINTS))]
+    except IptablesError:
+        return []
+
+
+def _count(lines: list[str]) -> int:
+    return sum(line.startswith("-A") for line in lines)

@@ -1,0 +1,45 @@
+"""What the loop asks of a proxy mode: make the kernel match, and say what was written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from kpx.proxier.desired import Delta
+from kpx.proxier.frontends import Frontends, ServicePortName
+
+
+class BackendError(Exception):
+    """The kernel could not be brought to match; the text is one sentence for the log. A full sync may mend it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a sync did.
+
+    ``written`` and ``owned`` are numbers of rules (or elements), by table. ``rejected`` names the service ports that
+    the kernel refused, and why: they are left out, all others are served. ``repaired`` are lines for the log: what a
+    full sync found missing, changed or left over.
+    """
+
+    written: Mapping[str, int]
+    owned: Mapping[str, int]
+    rejected: Mapping[ServicePortName, str] = field(default_factory=dict)
+    repaired: tuple[str, ...] = ()
+
+
+class Backend(Protocol):
+    """A proxy mode in one family. Its methods raise `BackendError`; after one only `sync` may follow."""
+
+    def sync(self, frontends: Mapping[ServicePortName, Frontends]) -> Outcome:
+        """Make the kernel match, whatever is there: read it and apply the difference."""
+
+    def update(self, delta: Delta) -> Outcome:
+        """Make the smallest change that takes the kernel from the last sync to now."""
+
+    def drifted(self) -> str | None:
+        """What others have done to our rules since the last call, in words, or None. Cheap: called every second."""
+
+    def cleanup(self) -> None:
+        """Remove everything that is this mode's, and nothing else."""

@@ -1,0 +1,1 @@
+"""iptables mode: kube-proxy's chains, exactly, with only what changed rewritten."""
