@@ -52,10 +52,15 @@ class JSONFormatter(logging.Formatter):
         return json.dumps(entry, ensure_ascii=False)
 
 
-def configure(*, verbosity: int = 0, form: str = "text", stream: TextIO | None = None) -> None:
-    """Send all log lines to `stream` (standard error) in one form, ``text`` or ``json``; may be called again."""
+def set_verbosity(verbosity: int) -> None:
+    """Write lines up to this level from now on."""
     global _verbosity
     _verbosity = verbosity
+
+
+def configure(*, verbosity: int = 0, form: str = "text", stream: TextIO | None = None) -> None:
+    """Send all log lines to `stream` (standard error) in one form, ``text`` or ``json``; may be called again."""
+    set_verbosity(verbosity)
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JSONFormatter() if form == "json" else TextFormatter())
     root = logging.getLogger()
