@@ -187,10 +187,10 @@ class Socket:
         header = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer))
         self._socket.setsockopt(socket.SOL_SOCKET, 26, header)
 
-    def next_sequence(self) -> int:
-        """A sequence number that no earlier request on this socket used."""
-        self._sequence += 1
-        return self._sequence
+    def next_sequence(self, count: int = 1) -> int:
+        """The first of `count` sequence numbers in a row that no earlier request on this socket used."""
+        self._sequence += count
+        return self._sequence - count + 1
 
     def request(self, kind: int, flags: int, payload: bytes, what: str) -> list[Message]:
         """Send one request with an acknowledgement and return what the kernel answered before it.

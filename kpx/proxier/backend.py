@@ -43,3 +43,6 @@ class Backend(Protocol):
 
     def cleanup(self) -> None:
         """Remove everything that is this mode's, and nothing else."""
+
+    def close(self) -> None:
+        """Let go of what watches the kernel; the rules stay."""

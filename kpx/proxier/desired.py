@@ -6,7 +6,7 @@ Pure. Any order of the same events ends in the same state.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kpx.net import Family
 from kpx.proxier.changes import Tracker
@@ -76,11 +76,11 @@ class DesiredState:
         """The number of addresses that service ports ask for and others have."""
         return sum(map(len, self._conflicts.values()))
 
-    def look_from(self, view: Viewpoint) -> bool:
-        """The node is now like this; return whether that may change anything."""
-        if view == self._view:
+    def in_zone(self, zone: str) -> bool:
+        """The node is in this zone now; return whether that may change anything."""
+        if zone == self._view.zone:
             return False
-        self._view = view
+        self._view = replace(self._view, zone=zone)
         self.tracker.all_changed()
         return True
 

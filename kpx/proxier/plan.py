@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from kpx.proxier.frontends import Endpoint, Frontend, Frontends, Kind, Masquerade, Scope, Verdict
 from kpx.proxier.services import ServicePortSpec
@@ -22,10 +22,6 @@ class Viewpoint:
     masquerade_all: bool = False
     pods_known: bool = True
     external_ips: bool = True
-
-    def in_zone(self, zone: str) -> Viewpoint:
-        """The same with the node in another zone."""
-        return replace(self, zone=zone)
 
 
 def plan(spec: ServicePortSpec, endpoints: tuple[Endpoint, ...], view: Viewpoint) -> Frontends:

@@ -117,7 +117,8 @@ def _popen(command: list[str], **options: object) -> subprocess.Popen[str]:
 
 # Chains that name the variant which the kubelet, or a former proxy, uses.
 _HINTS = (":KUBE-IPTABLES-HINT ", ":KUBE-KUBELET-CANARY ", ":KUBE-PROXY-CANARY ")
-_LEGACY_TABLES = {Family.IPV4: Path("/proc/net/ip_tables_names"), Family.IPV6: Path("/proc/net/ip6_tables_names")}
+_NETWORK = Path("/proc/thread-self/net")
+_LEGACY_TABLES = {Family.IPV4: _NETWORK / "ip_tables_names", Family.IPV6: _NETWORK / "ip6_tables_names"}
 
 
 def find(family: Family, among: Family | None = None) -> Iptables:
@@ -138,6 +139,19 @@ def find(family: Family, among: Family | None = None) -> Iptables:
     return Iptables(family, best)
 
 
+def installed() -> list[Iptables]:
+    """The programs of every family and variant that the node has, but for legacy ones whose kernel tables do not
+    exist: looking at those would bring them into being."""
+    found = [Iptables(family, variant) for family in Family for variant in Variant if _installed(family, variant)]
+    candidates = found or [_plain(family) for family in Family]
+    return [one for one in candidates if one.variant is Variant.NFT or _has_legacy_tables(one.family)]
+
+
+def _has_legacy_tables(family: Family) -> bool:
+    tables = _LEGACY_TABLES[family]
+    return tables.exists() and bool(tables.read_text().strip())
+
+
 def _installed(family: Family, variant: Variant) -> bool:
     return shutil.which(Iptables(family, variant).program("restore")) is not None
 
@@ -150,10 +164,8 @@ def _plain(family: Family) -> Iptables:
 
 
 def _rules(iptables: Iptables) -> list[str]:
-    if iptables.variant is Variant.LEGACY:
-        tables = _LEGACY_TABLES[iptables.family]
-        if not tables.exists() or not tables.read_text().strip():
-            return []
+    if iptables.variant is Variant.LEGACY and not _has_legacy_tables(iptables.family):
+        return []
     try:
         return [line for line in iptables.save() if line.startswith(("-A", *_HINTS))]
     except IptablesError:

@@ -30,6 +30,7 @@ _PORTS_PER_INPUT = {Variant.NFT: 250, Variant.LEGACY: 1 << 30}
 
 Edits = dict[ServicePortName, Edit]
 Refused = dict[ServicePortName, str]
+Chains = list[tuple[str, str]]  # table, chain
 
 
 class IptablesBackend:
@@ -112,7 +113,8 @@ class IptablesBackend:
         try:
             kernel = parse(self._iptables.save(), keep_text)
             rule = firewall_rule(replace(self._settings, localhost_node_ports=True))
-            self._apply(cleanup_edit(kernel, rule))
+            if held := self._apply(cleanup_edit(kernel, rule)):
+                raise BackendError(f"chains that rules of others lead to are empty, but still there: {_named(held)}")
         except IptablesError as error:
             raise BackendError(str(error)) from error
 
@@ -160,24 +162,43 @@ class IptablesBackend:
             return True
         return False
 
-    def _apply(self, edit: Edit) -> None:
+    def _apply(self, edit: Edit) -> Chains:
+        """Apply an edit; return the chains of it that cannot be deleted, as rules of others lead to them."""
         if not edit:
-            return
+            return []
+        held: Chains = []
         try:
             self._restore(edit)
-        except IptablesError as error:
+        except IptablesError:
             if not edit.deleted:
                 raise
-            # A chain that somebody else's rule jumps to cannot be deleted; the rest of the edit must not suffer.
             self._restore(edit.sparing(edit.deleted))
-            logger.warning("chains emptied but not deleted, other rules may use them: %s", error)
+            held = self._delete(edit.deleted)
+            logger.warning("chains that rules of others lead to are empty, but still there: %s", _named(held))
         for table in ("filter", "nat"):
             self._written[table] += edit.count(table)
+        return held
+
+    def _delete(self, chains: Chains) -> Chains:
+        """Delete empty chains, as many as the kernel lets go; return the others."""
+        edit = Edit()
+        for chain in chains:
+            edit.delete(*chain)
+        try:
+            self._restore(edit)
+        except IptablesError:
+            half = len(chains) // 2
+            return self._delete(chains[:half]) + self._delete(chains[half:]) if half else chains
+        return []
 
     def _restore(self, edit: Edit) -> None:
         self._note_foreign()
         self._iptables.restore(edit.lines())
         self._watch.settle()
+
+
+def _named(chains: Chains) -> str:
+    return ", ".join(f"{chain} ({table})" for table, chain in chains)
 
 
 def _endpoints(frontends: Frontends | None) -> int:

@@ -5,17 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kpx.net import Family
+from kpx.proxier.node import LocalTraffic
 
 INVALID_DROPPED = "ct_state_invalid_dropped_pkts"
 LOCALHOST_ACCEPTED = "localhost_nps_accepted_pkts"
-
-
-@dataclass(frozen=True, slots=True)
-class LocalTraffic:
-    """How rules tell pods from others: by a source network, or else by an input interface (``br0``, ``veth+``)."""
-
-    source: str = ""
-    interface: str = ""
 
 
 @dataclass(frozen=True, slots=True)

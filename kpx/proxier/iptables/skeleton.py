@@ -122,7 +122,8 @@ def skeleton_rules(settings: Settings) -> Counter[str]:
     """The number of rules that are there without any Service, by table; jumps from built-in chains do not count."""
     count = Counter({table: 0 for table in ("filter", "nat")})
     for (table, _), rules in fixed_chains(settings).items():
-        count[table] += len(rules)
+        if table in count:
+            count[table] += len(rules)
     count["nat"] += len(tail(settings))
     count["filter"] += firewall_rule(settings) is not None
     return count

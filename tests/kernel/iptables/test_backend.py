@@ -27,7 +27,8 @@ from kpx.proxier.desired import DesiredState
 from kpx.proxier.frontends import ServiceName
 from kpx.proxier.iptables import backend as module
 from kpx.proxier.iptables.backend import IptablesBackend
-from kpx.proxier.iptables.settings import LocalTraffic, Settings
+from kpx.proxier.iptables.settings import Settings
+from kpx.proxier.node import LocalTraffic
 from kpx.proxier.plan import Viewpoint
 from tests.unit.proxier.objects import endpoint_slice, service
 

@@ -124,7 +124,7 @@ def test_zone_of_the_node_changes_what_is_used() -> None:
     desired.tracker.apply_slice(endpoint_slice(endpoints=hinted))
     desired.take()
 
-    assert desired.look_from(Viewpoint(node="n1", zone="zb"))
+    assert desired.in_zone("zb")
 
     found = desired.take().now[WEB]
     assert found is not None

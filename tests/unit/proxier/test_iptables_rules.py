@@ -15,7 +15,8 @@ from kpx.proxier.iptables import names
 from kpx.proxier.iptables.edit import Edit
 from kpx.proxier.iptables.render import NO_RULES, render
 from kpx.proxier.iptables.rules import comment, probability
-from kpx.proxier.iptables.settings import LocalTraffic, Settings
+from kpx.proxier.iptables.settings import Settings
+from kpx.proxier.node import LocalTraffic
 from kpx.proxier.plan import Viewpoint
 from tests.unit.proxier.objects import endpoint_slice, service
 

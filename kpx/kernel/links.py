@@ -1,0 +1,70 @@
+"""The addresses of this node's interfaces, over rtnetlink, and word of their changes.
+
+Layouts: ``linux/if_addr.h``, ``linux/rtnetlink.h``.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from kpx.kernel.netlink import Message, Overrun, Socket, attributes, read_whole
+from kpx.net import Family
+
+NETLINK_ROUTE = 0
+
+_RTM_NEWADDR = 20
+_RTM_GETADDR = 22
+_RTNLGRP_IPV4_IFADDR = 5
+_RTNLGRP_IPV6_IFADDR = 9
+_IFA_ADDRESS = 1
+_IFA_LOCAL = 2
+_IFADDRMSG = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, interface index
+_FAMILIES = {family.af: family for family in Family}
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceAddress:
+    """An address of a local interface, with the length of its network's prefix."""
+
+    interface: str
+    address: str
+    prefix: int
+    family: Family
+
+
+def addresses(family: Family | None = None) -> list[InterfaceAddress]:
+    """All addresses of all interfaces, up or down, in the network namespace of the calling thread."""
+    request = _IFADDRMSG.pack(family.af if family else socket.AF_UNSPEC, 0, 0, 0, 0)
+    names = dict(socket.if_nameindex())
+    with Socket(NETLINK_ROUTE) as netlink:
+        replies = read_whole(lambda: netlink.dump(_RTM_GETADDR, request, "list the addresses of the interfaces"))
+    return [found for reply in replies if reply.type == _RTM_NEWADDR and (found := _decode(reply, names))]
+
+
+def _decode(reply: Message, names: dict[int, str]) -> InterfaceAddress | None:
+    """The address in a message; None for other families, and for an interface that is already gone."""
+    af, prefix, _, _, index = _IFADDRMSG.unpack_from(reply.payload)
+    values = dict(attributes(reply.payload[_IFADDRMSG.size :]))
+    # On a point-to-point link IFA_ADDRESS is the peer's address and IFA_LOCAL ours; IPv6 has only IFA_ADDRESS.
+    value = values.get(_IFA_LOCAL, values.get(_IFA_ADDRESS))
+    if af not in _FAMILIES or index not in names or value is None:
+        return None
+    return InterfaceAddress(names[index], socket.inet_ntop(af, value), prefix, _FAMILIES[af])
+
+
+def address_changes(stop: threading.Event, poll: float = 1.0) -> Iterator[None]:
+    """Yield after addresses were added or removed, once for each burst, until `stop` is set (seen within `poll` s)."""
+    with Socket(NETLINK_ROUTE, groups=(_RTNLGRP_IPV4_IFADDR, _RTNLGRP_IPV6_IFADDR)) as netlink:
+        while not stop.is_set():
+            try:
+                changed = netlink.receive(poll) is not None
+                while netlink.receive(0) is not None:
+                    pass
+            except Overrun:
+                changed = True
+            if changed:
+                yield

@@ -1,0 +1,91 @@
+"""The observer that counts and times what the proxier does."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from kpx.cluster.events import Key
+from kpx.net import Family
+from kpx.proxier.frontends import Frontends, Scope
+from kpx.proxier.metrics import Metrics
+from kpx.proxier.observer import Observer, Sync
+
+logger = logging.getLogger(__name__)
+
+
+class Measure(Observer):
+    """Keeps the `Metrics`, and names in the log what was left out."""
+
+    def __init__(self, metrics: Metrics, wall: Callable[[], float] = time.time) -> None:
+        self._metrics = metrics
+        self._wall = wall
+        self._no_local: dict[Family, dict[str, int]] = {}
+        self._told: dict[Key, str] = {}
+
+    def service_event(self, family: Family, pending: int) -> None:
+        self._metrics.service_changes.inc()
+        self._metrics.service_changes_pending.set(pending)
+
+    def slice_event(self, family: Family, *, changed: bool) -> None:
+        self._metrics.endpoint_changes.inc()
+        if changed:
+            self._metrics.endpoint_changes_pending.inc()
+
+    def rejected(self, key: Key, reason: str) -> None:
+        self._metrics.object_rejected(key.kind.value, key.namespace, key.name)
+        if self._told.get(key) != reason:
+            self._told[key] = reason
+            logger.error("%s %s/%s is left out: %s", key.kind.value, key.namespace, key.name, reason)
+
+    def accepted(self, key: Key) -> None:
+        self._metrics.object_accepted(key.kind.value, key.namespace, key.name)
+        self._told.pop(key, None)
+
+    def queued(self, family: Family) -> None:
+        self._metrics.last_queued.labels(family.value).set(self._wall())
+
+    def synced(self, sync: Sync) -> None:
+        family, metrics = sync.family.value, self._metrics
+        metrics.sync_duration.labels(family).observe(sync.seconds)
+        (metrics.full_sync_duration if sync.full else metrics.partial_sync_duration).labels(family).observe(
+            sync.seconds
+        )
+        metrics.address_conflicts.labels(family).inc(len(sync.delta.conflicts))
+        if sync.drift:
+            metrics.drift_found.labels(family).inc()
+        if sync.outcome is None:
+            self._failed(sync)
+            return
+        metrics.endpoint_changes_pending.set(0)
+        metrics.service_changes_pending.set(0)
+        metrics.last_sync.labels(family).set(self._wall())
+        metrics.drift_repaired.labels(family).inc(len(sync.repaired))
+        for seconds in sync.latencies:
+            metrics.network_programming_duration.labels(family).observe(seconds)
+        for table, count in sync.outcome.owned.items():
+            metrics.iptables_owned.labels(family, table).set(count)
+            metrics.iptables_written.labels(family, table).set(sync.outcome.written.get(table, 0))
+        self._count_no_local(sync)
+
+    def _failed(self, sync: Sync) -> None:
+        self._metrics.iptables_restore_failures.labels(sync.family.value).inc()
+        if not sync.full:
+            self._metrics.iptables_partial_restore_failures.labels(sync.family.value).inc()
+
+    def _count_no_local(self, sync: Sync) -> None:
+        counts = self._no_local.setdefault(sync.family, {"internal": 0, "external": 0})
+        for port, now in sync.delta.now.items():
+            for policy in counts:
+                counts[policy] += _lacks_local(now, policy) - _lacks_local(sync.delta.before[port], policy)
+        for policy, count in counts.items():
+            self._metrics.no_local_endpoints.labels(sync.family.value, policy).set(count)
+
+
+def _lacks_local(frontends: Frontends | None, policy: str) -> bool:
+    """Whether a service port has endpoints, but none here for the traffic of a policy that wants them here."""
+    if frontends is None or not frontends.has_endpoints or frontends.local:
+        return False
+    scope = frontends.internal_scope if policy == "internal" else frontends.external_scope
+    return scope is Scope.LOCAL
