@@ -7,8 +7,15 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from kpx.cluster.objects import EndpointSlice, Metadata, Node, Object, Service, ServiceSpec, SlicePort
+from kpx.cluster.objects import EndpointSlice, Kind, Metadata, Node, Object, Service, ServiceSpec, SlicePort
 from kpx.net import canonical_ip, family_of
+
+_NAMESPACE = "default"
+
+
+def default_namespace(kind: Kind) -> str:
+    """The namespace of an object that names none."""
+    return _NAMESPACE if kind in (Kind.SERVICE, Kind.ENDPOINT_SLICE) else ""
 
 
 def stored(object_: Object) -> Object:
@@ -37,7 +44,7 @@ def selected(object_: Object, node_name: str) -> bool:
 
 
 def _namespaced(metadata: Metadata) -> Metadata:
-    return metadata if metadata.namespace else replace(metadata, namespace="default")
+    return metadata if metadata.namespace else replace(metadata, namespace=_NAMESPACE)
 
 
 def _with_addresses(spec: ServiceSpec) -> ServiceSpec:

@@ -13,7 +13,7 @@ import msgspec
 import yaml
 
 from kpx.cluster import wire
-from kpx.cluster.defaults import selected, stored
+from kpx.cluster.defaults import default_namespace, selected, stored
 from kpx.cluster.events import Applied, ClusterError, Key, Rejected
 from kpx.cluster.objects import Kind
 from kpx.logs import v
@@ -62,7 +62,7 @@ def parse(name: str, data: bytes, node_name: str, known: Parts) -> Parts:
 def _parts(name: str, data: bytes) -> Iterator[tuple[bytes, str, int]]:
     """The documents of a text, each with its digest and the number of its first line."""
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode()
     except UnicodeDecodeError as error:
         raise Unparsable(f"{name} is not UTF-8: {error}") from error
     line = 1
@@ -88,7 +88,7 @@ class _Reader:
     def _documents(self, text: str, line: int) -> list[bytes]:
         """The documents of a part as JSON: the text itself, if it is JSON already."""
         if text.lstrip().startswith("{"):
-            with suppress(ValueError):  # YAML in flow style, or not whole: the other parser says which
+            with suppress(ValueError, RecursionError):  # YAML in flow style, or not whole: the other parser says which
                 return [bytes(msgspec.json.decode(text, type=msgspec.Raw))]
         try:
             documents = yaml.load_all(text, Loader=_YAML_LOADER)
@@ -103,7 +103,7 @@ class _Reader:
         """The object in a document, or those in a list: of kind ``List``, or of one whose items name no kind."""
         try:
             envelope = _ENVELOPE.decode(raw)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             logger.warning("%s: a document is not a Kubernetes object: %s", self._name, error)
             return
         api_version = envelope.api_version or outer.api_version
@@ -117,10 +117,11 @@ class _Reader:
             v(2, logger, "%s: kind %r of API version %r is left out", self._name, named, api_version)
 
     def _delivered(self, found: Found) -> Iterator[Found]:
+        kind, namespace, name = found.key
+        key = Key(kind, namespace or default_namespace(kind), name)
         if isinstance(found, Rejected):
-            yield Rejected(found.key, f"{self._name}: {found.reason}")
+            yield Rejected(key, f"{self._name}: {found.reason}")
             return
         object_ = stored(found.object)
         if selected(object_, self._node_name):
-            metadata = object_.metadata
-            yield Applied(Key(found.key.kind, metadata.namespace, metadata.name), object_)
+            yield Applied(key, object_)

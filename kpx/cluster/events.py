@@ -66,7 +66,7 @@ class Source(Protocol):
     """
 
     def run(self, emit: Callable[[Event], None], stop: threading.Event) -> None:
-        """Deliver events until ``stop`` is set. Blocks; runs threads of its own and joins them before it returns.
+        """Deliver events until ``stop`` is set, then return within a second. Blocks; may run threads of its own.
 
         ``emit`` may be called from several threads. A source repairs itself: it returns only when stopped.
         """

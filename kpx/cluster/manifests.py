@@ -44,7 +44,6 @@ class ManifestSource:
         self._node_name = node_name
         self._signatures: dict[str, _Signature] = {}
         self._files: dict[str, Parts] = {}
-        self._writing: set[str] = set()
         self._published: dict[Key, Found] = {}
         self._unsynced = list(Kind)
         self._complaints: dict[str, str] = {}
@@ -63,8 +62,7 @@ class ManifestSource:
     def _follow(self, watch: Inotify, emit: Callable[[Event], None], stop: threading.Event) -> None:
         """Tell what there is and what changes, until `stop` is set or the folder is gone."""
         self._complaints.pop("", None)
-        self._writing.clear()
-        names, events = self._stirred(), _Events()
+        names, events, writing = self._stirred(), _Events(), set[str]()
         while not stop.is_set() and not any(mask & _GONE for mask, _ in events):
             later = self._read(names, watch) if names else _Events()
             if names:
@@ -72,24 +70,26 @@ class ManifestSource:
             while self._unsynced:
                 emit(Synced(self._unsynced.pop()))
             events = later or watch.read(_POLL_SECONDS)
-            names = self._touched(events)
+            names = self._touched(events, writing)
 
-    def _touched(self, events: _Events) -> set[str]:
-        """The files to read after some events: those of which the last event says that they are not being written.
+    def _touched(self, events: _Events, writing: set[str]) -> set[str]:
+        """The files to read after some events: those of which the last event does not say that they are being written.
 
-        Where an event does not name a file of ours (a ConfigMap volume swaps a folder behind links; the kernel lost
-        events), that is all which look different.
+        The others are kept in `writing` until there is another event of theirs. Where an event does not name a file of
+        ours (a ConfigMap volume swaps a folder behind links; the kernel lost events), all that look different count.
         """
         touched = set()
         for name, mask in {name: mask for mask, name in events}.items():
             if mask & _WRITING and not (mask & inotify.CREATE and self._is_link(name)):
-                self._writing.add(name)
+                writing.add(name)
             else:
-                self._writing.discard(name)
+                writing.discard(name)
                 touched.add(name)
+        if any(mask & inotify.OVERFLOW for mask, _ in events):
+            writing.clear()
         if not all(map(_is_manifest, touched)):
             touched |= self._stirred()
-        return touched - self._writing
+        return touched - writing
 
     def _stirred(self) -> set[str]:
         """The files that are new, gone, or look different."""

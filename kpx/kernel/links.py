@@ -57,8 +57,15 @@ def _decode(reply: Message, names: dict[int, str]) -> InterfaceAddress | None:
 
 
 def address_changes(stop: threading.Event, poll: float = 1.0) -> Iterator[None]:
-    """Yield after addresses were added or removed, once for each burst, until `stop` is set (seen within `poll` s)."""
-    with Socket(NETLINK_ROUTE, groups=(_RTNLGRP_IPV4_IFADDR, _RTNLGRP_IPV6_IFADDR)) as netlink:
+    """Yield after addresses were added or removed, once for each burst, until `stop` is set (seen within `poll` s).
+
+    No change after this call is missed, however late the first is asked for.
+    """
+    return _changes(Socket(NETLINK_ROUTE, groups=(_RTNLGRP_IPV4_IFADDR, _RTNLGRP_IPV6_IFADDR)), stop, poll)
+
+
+def _changes(netlink: Socket, stop: threading.Event, poll: float) -> Iterator[None]:
+    with netlink:
         while not stop.is_set():
             try:
                 changed = netlink.receive(poll) is not None

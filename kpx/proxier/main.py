@@ -27,6 +27,8 @@ from kpx.logs import v
 from kpx.proxier.backend import BackendError
 from kpx.proxier.cleanup import cleanup
 from kpx.proxier.loop import ProxyStopped
+from kpx.proxier.memory import return_freed_memory
+from kpx.proxier.metrics import Metrics
 from kpx.proxier.modes import ModeUnavailable
 from kpx.proxier.server import Cluster, Server
 from kpx.proxier.surroundings import StartError
@@ -64,6 +66,7 @@ def main(argv: Sequence[str], program: str = "kpx daemon") -> int:
 
 
 def _run(arguments: Arguments, config: KubeProxyConfiguration) -> int:
+    return_freed_memory()
     _end_at_once_on_signals()
     _end_with_any_thread()
     try:
@@ -71,7 +74,8 @@ def _run(arguments: Arguments, config: KubeProxyConfiguration) -> int:
         if arguments.cleanup:
             cleanup()
             return 0
-        server = Server(arguments, config, _cluster(arguments, config), VERSION)
+        metrics = Metrics(VERSION.removeprefix("v"))
+        server = Server(arguments, config, _cluster(arguments, config, metrics), metrics, VERSION)
     except (StartError, ModeUnavailable, ClusterError, ConfigError, BackendError) as error:
         logger.error("Error running ProxyServer: %s", error)
         return 1
@@ -123,7 +127,7 @@ def _require_privilege() -> None:
         raise StartError("programming the kernel needs root (CAP_NET_ADMIN): run it with sudo, or privileged in a pod")
 
 
-def _cluster(arguments: Arguments, config: KubeProxyConfiguration) -> Cluster:
+def _cluster(arguments: Arguments, config: KubeProxyConfiguration, metrics: Metrics) -> Cluster:
     name = node_name(config.hostname_override, socket.gethostname())
     if arguments.manifests:
         from kpx.cluster.manifests import ManifestSource
@@ -132,7 +136,9 @@ def _cluster(arguments: Arguments, config: KubeProxyConfiguration) -> Cluster:
     from kpx.cluster.kubernetes import Connection, EventRecorder, KubernetesSource
 
     client = config.client_connection
-    connection = Connection.from_config(client.kubeconfig, arguments.master, client.qps, client.burst)
+    connection = Connection.from_config(
+        client.kubeconfig, arguments.master, client.qps, client.burst, metrics.api_answered
+    )
     recorder = EventRecorder(connection, socket.gethostname())
     threading.Thread(target=recorder.run, args=(threading.Event(),), name="events", daemon=True).start()
     source = KubernetesSource(connection, name)

@@ -21,6 +21,8 @@ CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 _SYNC_SECONDS = [0.001 * 2**power for power in range(15)]
 _PROGRAMMING_SECONDS = [0, 0.25, 0.5, *range(1, 61), *range(65, 121, 5), *range(150, 301, 30)]
 
+_REQUEST_SECONDS = [0.005, 0.025, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60]
+
 _FAMILY = ("ip_family",)
 _TABLE = ("ip_family", "table")
 _POLICY = ("ip_family", "traffic_policy")
@@ -49,6 +51,11 @@ class Metrics:
     def conntrack_reconciled(self, family: Family, seconds: float, deleted: int) -> None:
         self.conntrack_duration.labels(family.value).observe(seconds)
         self.conntrack_deleted.labels(family.value).inc(deleted)
+
+    def api_answered(self, method: str, code: str, host: str, seconds: float) -> None:
+        """A request to the API server was answered, or failed."""
+        self.api_requests.labels(code, host, method).inc()
+        self.api_seconds.labels(host, method).observe(seconds)
 
     def health_answered(self, path: str, status: int) -> None:
         """A request to ``/healthz`` or ``/livez`` was answered."""
@@ -136,6 +143,11 @@ class Metrics:
         self.nftables_cleanup_failures = self._counter(
             "sync_proxy_rules_nftables_cleanup_failures_total", "Cumulative proxy nftables cleanup failures", _FAMILY
         )
+        # Of each mode: the failed syncs, and those of them that were partial.
+        self.failures: dict[str, tuple[Counter, Counter | None]] = {
+            "iptables": (self.iptables_restore_failures, self.iptables_partial_restore_failures),
+            "nftables": (self.nftables_sync_failures, None),
+        }
 
     def _define_surroundings(self) -> None:
         self.conntrack_duration = self._sync_histogram(
@@ -153,6 +165,13 @@ class Metrics:
             "[ALPHA] Number of HTTP requests, partitioned by status code, method, and host.",
             ("code", "host", "method"),
             registry=self.registry,
+        )
+        self.api_seconds = Histogram(
+            "rest_client_request_duration_seconds",
+            "[ALPHA] Request latency in seconds. Broken down by verb, and host.",
+            ("host", "verb"),
+            registry=self.registry,
+            buckets=_REQUEST_SECONDS,
         )
 
     def _define_own(self) -> None:

@@ -22,6 +22,7 @@ from kpx.config.writing import configz
 from kpx.kernel import links
 from kpx.logs import v
 from kpx.proxier import sysctls
+from kpx.proxier.cleanup import TakeOver
 from kpx.proxier.conntrack import ConntrackCleaner
 from kpx.proxier.consequences import CleanConntrack, FollowNode, ServeHealthChecks, TellHealth
 from kpx.proxier.desired import DesiredState
@@ -82,7 +83,9 @@ def family_proxier(
 class Server:
     """One run of the proxy, from start to end."""
 
-    def __init__(self, arguments: Arguments, config: KubeProxyConfiguration, cluster: Cluster, version: str) -> None:
+    def __init__(
+        self, arguments: Arguments, config: KubeProxyConfiguration, cluster: Cluster, metrics: Metrics, version: str
+    ) -> None:
         """Raises `ModeUnavailable`, or `StartError` for a configuration that cannot be run."""
         if config.min_sync_period.seconds > FULL_SYNC_SECONDS:
             longest = f"{FULL_SYNC_SECONDS / 3600:g}h"
@@ -95,7 +98,7 @@ class Server:
         self._name = node_name(config.hostname_override, socket.gethostname())
         self._inbox = Inbox()
         self._stop = threading.Event()
-        self._metrics = Metrics(version.removeprefix("v"))
+        self._metrics = metrics
         self._health = ProxyHealth(config.sync_period.seconds)
 
     def run(self) -> None:
@@ -143,7 +146,8 @@ class Server:
         }
         return Observers(
             [
-                Measure(self._metrics),
+                Measure(self._metrics, self._config.mode),
+                TakeOver(self._config.mode),
                 TellHealth(self._health, self._eligibility),
                 ServeHealthChecks(checks),
                 CleanConntrack(cleaner),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import msgspec
 import urllib3
@@ -69,7 +69,7 @@ class Stream:
     def _read(self) -> bytes:
         try:
             return self._response.read1()
-        except HTTPError as error:
+        except (HTTPError, OSError, ValueError) as error:  # the last two from a socket that another thread shut down
             raise unreachable(self._url, error) from error
 
 
@@ -86,22 +86,34 @@ class _Request:
         return f"{server}{self.path}{'?' if self.query else ''}{urlencode(self.query)}"
 
 
+Answered = Callable[[str, str, str, float], None]
+"""Told of each request: the method, the status code (``<error>`` without an answer), the host, the seconds it took."""
+
+
 class Connection:
-    """Requests to one API server, from any thread.
+    """Requests to one API server, from any thread; `answered` is told of each.
 
     All methods raise `ClusterError`: `Refused` if the server answers with an error, `Unreachable` if it does not.
     """
 
-    def __init__(self, load: Callable[[], Access], rate: RateLimit) -> None:
+    def __init__(self, load: Callable[[], Access], rate: RateLimit, answered: Answered = lambda *_: None) -> None:
         self._load = load
         self._rate = rate
+        self._answered = answered
         self._lock = threading.Lock()
         self._access = load()
 
     @classmethod
-    def from_config(cls, kubeconfig: str = "", master: str = "", qps: float = 5.0, burst: int = 10) -> Connection:
+    def from_config(
+        cls,
+        kubeconfig: str = "",
+        master: str = "",
+        qps: float = 5.0,
+        burst: int = 10,
+        answered: Answered = lambda *_: None,
+    ) -> Connection:
         """As kube-proxy's ``clientConnection`` and ``--master`` say. Reads the configuration, sends nothing yet."""
-        return cls(partial(load, kubeconfig, master), RateLimit(qps, burst))
+        return cls(partial(load, kubeconfig, master), RateLimit(qps, burst), answered)
 
     @property
     def url(self) -> str:
@@ -157,6 +169,7 @@ class Connection:
         with self._lock:
             authorization = access.authorization()
         headers = {**_HEADERS, **request.headers} | ({"Authorization": authorization} if authorization else {})
+        code, started = "<error>", time.monotonic()
         try:
             response = access.pool.request(
                 request.method,
@@ -167,11 +180,14 @@ class Connection:
                 preload_content=False,
                 retries=False,
             )
+            code = str(response.status)
             if response.status >= 300:
                 raise _refusal(response, access)
             return response
         except (HTTPError, ValueError) as error:
             raise unreachable(access.url, error) from error
+        finally:
+            self._answered(request.method, code, urlsplit(access.url).netloc, time.monotonic() - started)
 
     def _renewed(self, stale: Access) -> Access:
         """Load the credentials again: once, however many threads found that `stale` does not do."""

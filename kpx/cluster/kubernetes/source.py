@@ -78,7 +78,7 @@ class KubernetesSource:
             reflector.thread.start()
         stop.wait()
         deadline = time.monotonic() + _STOP_SECONDS
-        while time.monotonic() < deadline and any(reflector.interrupt() for reflector in self._reflectors):
+        while any([reflector.interrupt() for reflector in self._reflectors]) and time.monotonic() < deadline:
             time.sleep(0.01)
 
     def ages(self) -> dict[Kind, float]:

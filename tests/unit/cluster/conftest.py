@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from kpx.cluster import manifests
 from kpx.cluster.events import Source
 from tests.apiserver import ApiServer
 from tests.unit.cluster.objects import Mirror
@@ -30,6 +31,15 @@ def _without_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 def server() -> Iterator[ApiServer]:
     with ApiServer() as server:
         yield server
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder for manifests, whose source stops quickly."""
+    monkeypatch.setattr(manifests, "_POLL_SECONDS", 0.02)
+    folder = tmp_path / "manifests"
+    folder.mkdir()
+    return folder
 
 
 @contextmanager

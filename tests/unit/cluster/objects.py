@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import yaml
+
 from kpx.cluster.events import Applied, Event, Key, Rejected, Removed, Synced
-from kpx.cluster.objects import Kind, Object
+from kpx.cluster.objects import Kind, Object, Service
 
 DEADLINE = 10.0
 
@@ -53,6 +55,11 @@ def labelled(object_: dict[str, Any], labels: Mapping[str, str]) -> dict[str, An
     }
 
 
+def text(*objects: object) -> str:
+    """A YAML file with these documents."""
+    return yaml.safe_dump_all(objects)
+
+
 def key(name: str, kind: Kind = Kind.SERVICE, namespace: str = "default") -> Key:
     return Key(kind, namespace, name)
 
@@ -86,6 +93,15 @@ class Mirror:
 
     def names(self, kind: Kind = Kind.SERVICE) -> set[str]:
         return {key.name for key in self.objects if key.kind is kind}
+
+    def address(self, name: str) -> str:
+        """The clusterIP of a Service; empty if there is none."""
+        found = self.objects.get(key(name))
+        return found.spec.cluster_ip if isinstance(found, Service) else ""
+
+    def has_only(self, *names: str) -> bool:
+        """Whether these are all Services."""
+        return self.names() == set(names)
 
     def wait(self, condition: Callable[[], object]) -> None:
         with self._news:

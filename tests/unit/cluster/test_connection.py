@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import socket
 import stat
 import threading
@@ -324,20 +325,31 @@ def test_a_stream_over_tls_can_be_interrupted(authority: Authority, tls_server: 
             assert not thread.is_alive()
 
 
-def test_nothing_is_left_open(server: ApiServer) -> None:
+def test_a_stream_that_is_left_is_closed(server: ApiServer) -> None:
     connection = connect(master=server.url)
     server.put(service("a"))
+    streams = []
     for _ in range(5):
         with connection.stream(SERVICES, {"watch": "true"}, 5.0) as stream:
             next(stream.lines())
-        assert len(sockets_to(server)) <= 1
+            streams.append(stream)
+        assert not sockets_to(server)
 
 
-def sockets_to(server: ApiServer) -> list[str]:
-    """The connections to a server that are established or wait for our close."""
+def test_the_kernel_probes_a_connection_that_is_idle(server: ApiServer) -> None:
+    with connect(master=server.url).stream(SERVICES, {"watch": "true"}, 5.0):
+        wait_until(server.store.watchers)
+        ((timer, seconds),) = sockets_to(server)
+        assert timer == "02", "the keepalive timer"
+        assert seconds <= 15
+
+
+def sockets_to(server: ApiServer) -> list[tuple[str, float]]:
+    """The timers of the connections to a server that are established, by their number and seconds to go."""
     remote = f"0100007F:{server.port:04X}"
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return [fields[2] for fields in lines if fields[2] == remote and fields[3] in ("01", "08")]
+    timers = [fields[5].split(":") for fields in lines if fields[2] == remote and fields[3] == "01"]
+    return [(timer, int(ticks, 16) / os.sysconf("SC_CLK_TCK")) for timer, ticks in timers]
 
 
 # The rate
@@ -355,6 +367,13 @@ def test_the_rate_is_kept_in_the_long_run(gaps: list[float], qps: float, burst: 
     for first in range(len(sent)):
         for last in range(first, len(sent)):
             assert last - first + 1 <= burst + qps * (sent[last] - sent[first]) + 1e-6
+
+
+def test_requests_keep_to_the_rate(server: ApiServer) -> None:
+    connection = Connection.from_config(master=server.url, qps=50, burst=1)
+    for _ in range(4):
+        connection.get(SERVICES)
+    assert server.requests[-1].at - server.requests[0].at >= 2 / 50
 
 
 def test_a_burst_goes_at_once_and_what_follows_waits() -> None:

@@ -137,6 +137,7 @@ def test_a_watch_that_the_server_ends_is_asked_for_again_at_once(watching: Curso
     assert watching.closed(lasted=300.0) == 0.0
     watching.change(bookmark(11))
     assert watching.closed(lasted=0.1) == 0.0
+    assert watching.closed(lasted=0.1) == 0.5, "this one brought nothing"
 
 
 def test_a_server_that_ends_every_watch_at_once_gets_pauses(watching: Cursor) -> None:
@@ -164,6 +165,13 @@ def test_an_object_without_a_name_is_told_and_leaves_the_version(watching: Curso
     assert watching.request.version == "10"
     watching.failed(stale=True)
     assert told(watching.page(page(20, item("a", 5), item("b", 6)))) == []
+
+
+def test_objects_without_a_version_are_told_each_time(cursor: Cursor) -> None:
+    unversioned = wire.item(Kind.SERVICE, msgspec.Raw(b'{"metadata":{"name":"a"}}'))
+    assert told(cursor.page(page(10, unversioned))) == ["+a", "="]
+    assert told(cursor.change(Change("MODIFIED", unversioned))) == ["+a"]
+    assert cursor.request.version == "10"
 
 
 def test_a_watch_lasts_between_five_and_ten_minutes() -> None:

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from kpx.cluster import cursor
-from kpx.cluster.events import Applied, Rejected, Removed
+from kpx.cluster.events import Applied, Event, Rejected, Removed
 from kpx.cluster.kubernetes import Connection, KubernetesSource
 from kpx.cluster.objects import Kind, Service
 from tests.apiserver import ApiServer, Cut, Failure, Request
@@ -203,6 +203,7 @@ def test_bytes_may_come_one_by_one(server: ApiServer) -> None:
         wait_until(lambda: server.store.watchers("services"))
         server.put(moved("a", 30001))
         mirror.wait(lambda: node_port(mirror, "a") == 30001)
+    assert len(server.requests) == 2 * len(Kind), "nothing was to be asked for twice"
 
 
 def test_a_connection_that_is_half_dead_is_given_up(server: ApiServer) -> None:
@@ -262,9 +263,11 @@ def test_garbage_in_a_watch_is_mended_by_a_list(server: ApiServer, mirror: Mirro
 
 
 def test_an_event_of_an_unknown_type_is_passed_over(server: ApiServer, mirror: Mirror) -> None:
+    before = len(mirror.events)
     server.inject("services", b'{"type":"BLESSED","object":{"metadata":{"name":"a","namespace":"default"}}}\n')
     server.put(service("c"))
     mirror.wait(lambda: mirror.names() == {"a", "b", "c"})
+    assert len(mirror.events) == before + 1
 
 
 @pytest.mark.parametrize("code", [429, 500, 503])
@@ -361,3 +364,28 @@ def test_the_objects_of_a_gzipped_list_are_read(server: ApiServer) -> None:
     with following(source(server)) as mirror:
         mirror.wait_synced()
         assert len(mirror.names()) == 1000
+    assert requests(server, watch=False)[0].headers["Accept-Encoding"] == "gzip"
+
+
+def test_nothing_is_told_after_the_stop(server: ApiServer) -> None:
+    server.put(service("a"))
+    server.put(service("b"))
+    stop = threading.Event()
+    told = []
+
+    def take(event: Event) -> None:
+        told.append(event)
+        stop.set()
+
+    KubernetesSource(Connection.from_config(master=server.url, qps=-1), NODE).run(take, stop)
+    assert sum(isinstance(event, Applied) for event in told) <= 1
+
+
+def test_the_pauses_grow_also_after_a_watch_that_lasted(
+    server: ApiServer, mirror: Mirror, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(cursor, "SOUND_WATCH", 0.01)
+    server.put(service("c"))
+    mirror.wait(lambda: "c" in mirror.names())
+    server.stop()
+    wait_until(lambda: "cannot follow services (attempt 8)" in caplog.text)

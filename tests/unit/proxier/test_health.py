@@ -49,7 +49,7 @@ def node() -> NodeEligibility:
 
 
 def ask(health: ProxyHealth, node: NodeEligibility, path: str) -> Response:
-    return HealthChecks(health, node, lambda path, status: None)(Request("GET", path))
+    return HealthChecks(health, node, lambda *_: None)(Request("GET", path))
 
 
 def test_a_proxier_that_never_started_is_healthy(health: ProxyHealth) -> None:

@@ -18,9 +18,9 @@ FIXTURES = Path(__file__).parents[2] / "fixtures" / "kube-proxy-1.36"
 
 
 def shape(text: str, prefix: str = "kubeproxy_") -> list[str]:
-    """The lines of an exposition without the values."""
+    """The lines of an exposition without the values, sorted: nobody relies on the order."""
     lines = [line if line.startswith("#") else line.rpartition(" ")[0] for line in text.splitlines()]
-    return [line for line in lines if line.removeprefix("# HELP ").removeprefix("# TYPE ").startswith(prefix)]
+    return sorted(line for line in lines if line.removeprefix("# HELP ").removeprefix("# TYPE ").startswith(prefix))
 
 
 def value(metrics: Metrics, series: str) -> float:
@@ -108,9 +108,7 @@ USES: list[tuple[Callable[[Metrics], None], str]] = [
 
 
 @pytest.mark.parametrize(("use", "series"), USES, ids=[series.partition("{")[0] for _, series in USES])
-def test_each_use_shows_in_its_series(
-    metrics: Metrics, use: Callable[[Metrics], None], series: str
-) -> None:
+def test_each_use_shows_in_its_series(metrics: Metrics, use: Callable[[Metrics], None], series: str) -> None:
     assert series not in metrics.render().decode()
     use(metrics)
     assert value(metrics, series) == 1

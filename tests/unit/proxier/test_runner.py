@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -90,7 +91,7 @@ def test_runs_start_when_kube_proxys_loop_would_start_them(
 ) -> None:
     ours = list(starts_by_schedule(sorted(requests), lengths, retry))
     assert ours == list(starts_by_loop(sorted(requests), lengths, retry))
-    assert all(later - earlier >= MINIMUM for earlier, later in zip(ours, ours[1:], strict=False))
+    assert all(later - earlier >= MINIMUM for earlier, later in pairwise(ours))
 
 
 def starts_by_schedule(requests: list[int], lengths: list[tuple[int, bool]], retry: int) -> list[float]:
