@@ -1,0 +1,220 @@
+"""nftables in the kernel: transactions applied, and what it holds read back."""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from kpx.kernel.netlink import (
+    NETLINK_NETFILTER,
+    NLMSG_ERROR,
+    DumpInterrupted,
+    Message,
+    NetlinkError,
+    Overrun,
+    Refusal,
+    Socket,
+    attributes,
+    messages,
+    nested,
+    refusal,
+    text,
+)
+from kpx.kernel.nft.batch import Batch, encode
+from kpx.kernel.nft.elements import Element, render_elements
+from kpx.kernel.nft.entries import Entry, read_elements, read_entry
+from kpx.kernel.nft.errors import Failure, GenerationChanged, TransactionRefused
+from kpx.kernel.nft.objects import Chain, Rule, Table
+from kpx.kernel.nft.sets import Set
+from kpx.kernel.nft.text import element_text
+from kpx.kernel.nft.transaction import Elements, Transaction, describe
+from kpx.kernel.nft.wire import MessageType, NfFamily, TableName, header, unsigned
+
+T = TypeVar("T")
+
+_ANSWER_SECONDS = 10.0
+_ATTEMPTS = 20
+_REHASH_SECONDS, _REHASH_PAUSE = 10.0, 0.005
+_TABLE, _RULE_CHAIN, _SET, _ELEMENTS = 1, 2, 2, 3
+_GENERATION_ID = 1
+
+
+class Nft:
+    """A connection to nftables in the network namespace of the thread that opens it. Not for several threads at once.
+
+    A missing table, chain or set reads as an empty one.
+    """
+
+    def __init__(self) -> None:
+        self._socket = Socket(NETLINK_NETFILTER)
+
+    @property
+    def port(self) -> int:
+        """The netlink port that notifications of this connection's changes name."""
+        return self._socket.port
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def __enter__(self) -> Nft:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def apply(self, transaction: Transaction, *, generation: int | None = None) -> None:
+        """Do all of a transaction, or nothing.
+
+        Raises `TransactionRefused`; with a `generation`, `GenerationChanged` if the ruleset has changed since.
+        """
+        self._send(transaction, generation, commit=True)
+
+    def check(self, transaction: Transaction) -> None:
+        """Let the kernel check a transaction without doing it. Raises `TransactionRefused`."""
+        self._send(transaction, None, commit=False)
+
+    def _send(self, transaction: Transaction, generation: int | None, *, commit: bool) -> None:
+        batch = encode(transaction, self._socket.next_sequence(), generation=generation, commit=commit)
+        self._socket.next_sequence(len(batch.operations) + 1)
+        if not batch.operations:
+            return
+        self._socket.send(batch.data)
+        refused = self._refusals(batch)
+        if any(sequence == batch.first and error.code == errno.ERESTART for sequence, error in refused):
+            raise GenerationChanged(f"{transaction.table}: the ruleset is no longer at generation {generation}")
+        if refused:
+            raise TransactionRefused(tuple(failure(transaction.table, batch, *each) for each in refused))
+
+    def _refusals(self, batch: Batch) -> list[tuple[int, Refusal]]:
+        """What the kernel answered, by message. It has done the batch when the send returns: the answers are there.
+
+        The last message's comes last. It does not come if the batch was refused as a whole, which the first message's
+        says, nor if there are more errors than the buffer holds: then those that are there have to do.
+        """
+        refused: list[tuple[int, Refusal]] = []
+        answered = False
+        while True:
+            try:
+                data = self._socket.receive(0 if answered else _ANSWER_SECONDS)
+            except Overrun:
+                answered = True
+                continue
+            if data is None:
+                break
+            for reply in messages(data):
+                if reply.type != NLMSG_ERROR or not batch.first <= reply.sequence <= batch.last:
+                    continue
+                error = refusal(reply)
+                if error is not None:
+                    refused.append((reply.sequence, error))
+                if reply.sequence == batch.last:
+                    return refused
+                answered = answered or reply.sequence == batch.first
+        if not refused:
+            raise NetlinkError(errno.ETIMEDOUT, "nftables transaction", "the kernel did not answer")
+        return refused
+
+    def generation(self) -> int:
+        """The number of the ruleset's state; every change, by anyone, makes a new one."""
+        (reply,) = self._socket.request(MessageType.GETGEN.number, 0, header(NfFamily.UNSPEC), "read the generation")
+        return unsigned(dict(attributes(reply.payload[4:]))[_GENERATION_ID])
+
+    def consistent(self, read: Callable[[], T]) -> tuple[int, T]:
+        """What `read` makes of one single state of the ruleset, and that state's generation.
+
+        It is called again while the ruleset changes under it. Raises `GenerationChanged` if it never holds still.
+        """
+        for _ in range(_ATTEMPTS):
+            before = self.generation()
+            found = read()
+            if self.generation() == before:
+                return before, found
+        raise GenerationChanged(f"the ruleset changed during each of {_ATTEMPTS} attempts to read it")
+
+    def tables(self) -> list[Entry[Table]]:
+        """All tables."""
+        return self._entries(MessageType.GETTABLE, NfFamily.UNSPEC, b"", "list the tables")
+
+    def chains(self, table: TableName | None = None) -> list[Entry[Chain]]:
+        """The chains of one table, or of all."""
+        family = table.family if table else NfFamily.UNSPEC
+        found = self._entries(MessageType.GETCHAIN, family, b"", "list the chains")
+        return [entry for entry in found if table in (None, entry.table)]
+
+    def rules(self, table: TableName, chain: str | None = None) -> list[Entry[Rule]]:
+        """The rules of a table or of one of its chains, in order."""
+        named = text(_TABLE, table.name) + (text(_RULE_CHAIN, chain) if chain else b"")
+        return self._entries(MessageType.GETRULE, table.family, named, f"list the rules of {table}")
+
+    def sets(self, table: TableName) -> list[Entry[Set]]:
+        """The sets and maps of a table, without their elements."""
+        named = text(_TABLE, table.name)
+        return self._entries(MessageType.GETSET, table.family, named, f"list the sets of {table}")
+
+    def elements(self, table: TableName, name: str) -> list[Element]:
+        """The elements of a set or map, in no order.
+
+        The kernel dumps a set in pieces and counts from its begin for each: while it rehashes the set, as it does for
+        some milliseconds after many elements came or went, a dump has some elements twice in place of others. Then it
+        is read again; raises `NetlinkError` (EAGAIN) if that does not end within seconds.
+        """
+        named = text(_TABLE, table.name) + text(_SET, name)
+        what = f"list the elements of {table} {name}"
+        deadline = time.monotonic() + _REHASH_SECONDS
+        while time.monotonic() < deadline:
+            replies = self._dump(MessageType.GETSETELEM, table.family, named, what)
+            found = [element for reply in replies for element in read_elements(reply).elements]
+            if all_different(found):
+                return found
+            time.sleep(_REHASH_PAUSE)
+        raise NetlinkError(errno.EAGAIN, what, "the kernel does not stop rehashing the set")
+
+    def element(self, table: TableName, name: str, key: bytes) -> Element | None:
+        """One element of a set or map, or None. In a set of intervals, the begin of the one that holds the key."""
+        (asked,) = render_elements((Element(key),))
+        named = header(table.family) + text(_TABLE, table.name) + text(_SET, name) + nested(_ELEMENTS, asked)
+        try:
+            replies = self._socket.request(
+                MessageType.GETSETELEM.number, 0, named, f"read an element of {table} {name}"
+            )
+        except NetlinkError as error:
+            if error.errno == errno.ENOENT:
+                return None
+            raise
+        return read_elements(replies[0]).elements[0]
+
+    def _entries(self, kind: MessageType, family: NfFamily, named: bytes, what: str) -> list[Entry[Any]]:
+        return [read_entry(reply) for reply in self._dump(kind, family, named, what)]
+
+    def _dump(self, kind: MessageType, family: NfFamily, named: bytes, what: str) -> Iterator[Message]:
+        """All replies to a dump. They may be of several states of the ruleset: `consistent` finds that out."""
+        try:
+            yield from self._socket.dump(kind.number, header(family) + named, what)
+        except DumpInterrupted:
+            return
+        except NetlinkError as error:
+            if error.errno != errno.ENOENT:
+                raise
+
+
+def all_different(elements: list[Element]) -> bool:
+    """Whether no element is there twice."""
+    if len({element.key for element in elements}) == len(elements):
+        return True
+    return len({(element.key, element.key_end, element.flags) for element in elements}) == len(elements)
+
+
+def failure(table: TableName, batch: Batch, sequence: int, error: Refusal) -> Failure:
+    """What the kernel refused of a batch, named as exactly as its answer allows."""
+    operation = batch.operation(sequence)
+    if operation is None:
+        return Failure(f"transaction on {table}", error.code, error.detail)
+    subject = operation.subject
+    if not isinstance(subject, Elements):
+        return Failure(describe(table, operation), error.code, error.detail)
+    element = None if error.offset is None else batch.element(sequence, error.offset)
+    content = element_text(subject.set, element) if element else f"some of {len(subject.elements)}"
+    what = f"{operation.verb.value} element {table} {subject.set.name} {{ {content} }}"
+    return Failure(what, error.code, error.detail)
