@@ -37,6 +37,9 @@ class Recorder(Protocol):
     def event(self, regarding: ObjectReference, type_: EventType, reason: str, action: str, note: str) -> None:
         """Record that for `reason` (CamelCase) `action` (CamelCase) was taken on an object; `note` is for people."""
 
+    def flush(self, seconds: float) -> None:
+        """Wait until what was recorded is kept, for at most this long."""
+
 
 class LogRecorder:
     """Writes Events to the log, where there is no API server to keep them."""
@@ -45,3 +48,6 @@ class LogRecorder:
         """Log the Event: a Warning as a warning."""
         level = logging.WARNING if type_ is EventType.WARNING else logging.INFO
         logger.log(level, "event regarding %s: %s (%s): %s", regarding, reason, action, note)
+
+    def flush(self, seconds: float) -> None:
+        """Nothing is left to do."""

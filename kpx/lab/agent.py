@@ -16,6 +16,7 @@ import resource
 import signal
 import socket
 import sys
+from contextlib import suppress
 from functools import partial
 from typing import cast
 
@@ -69,8 +70,9 @@ class UDPServer:
         listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
 
     def receive(self) -> None:
-        _, sent_to, _, client = self._socket.recvmsg(4096, 256)
-        self._socket.sendmsg([_answer(self._place, client[:2])], sent_to, 0, client)
+        with suppress(OSError):  # a client that cannot be answered is like one that has gone
+            _, sent_to, _, client = self._socket.recvmsg(4096, 256)
+            self._socket.sendmsg([_answer(self._place, client[:2])], sent_to, 0, client)
 
 
 def _listener(kind: socket.SocketKind, port: int) -> socket.socket:

@@ -156,8 +156,16 @@ def exec(name: str, where: str, argv: Sequence[str]) -> None:
 
 
 def _entering(lab: State, entered: str, argv: Sequence[str]) -> list[str]:
-    into = ["nsenter", f"--net={namespaces.NETNS / entered}", "unshare", "--mount", "--propagation", "slave"]
-    return [*into, "sh", "-c", _OWN_RUN, str(lab.run), *argv]
+    into = ["nsenter", f"--net={namespaces.NETNS / entered}"]
+    if not _mounts_can_be_private():
+        return [*into, "env", f"XTABLES_LOCKFILE={lab.run / 'xtables.lock'}", *argv]
+    return [*into, "unshare", "--mount", "--propagation", "slave", "sh", "-c", _OWN_RUN, str(lab.run), *argv]
+
+
+def _mounts_can_be_private() -> bool:
+    """False in a chroot whose root is no mount: what is mounted there might show up on the host as well."""
+    mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    return any(line.split()[4] == "/" for line in mounts)
 
 
 def _named(name: str) -> State:

@@ -26,9 +26,7 @@ GATEWAY_MAC = "ee:ee:ee:ee:ee:ee"
 _SYSCTLS = {
     "net/ipv4/ip_forward": 1,
     "net/ipv4/ip_early_demux": 0,
-    "net/ipv4/icmp_ratelimit": 0,
-    "net/ipv4/icmp_msgs_per_sec": 1_000_000,
-    "net/ipv4/icmp_msgs_burst": 1_000_000,
+    "net/ipv4/icmp_ratemask": 0,
     "net/ipv4/conf/all/rp_filter": 0,
     "net/ipv4/conf/default/rp_filter": 0,
     "net/ipv4/conf/all/send_redirects": 0,
@@ -70,8 +68,10 @@ def _run_batches(batches: Iterable[tuple[str, Iterable[str]] | tuple[str, Iterab
     """Run batches of ``ip`` commands, all at once; each is a namespace, the commands and perhaps an option."""
     running = []
     for name, lines, *options in batches:
-        command = ["ip", *options, "-n", name, "-batch", "-"]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        command = ["ip", *options, "-batch", "-"]
+        # Not `ip -n`: that wants to change how mounts propagate, which it cannot in a chroot.
+        with namespaces.entered(name):
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         running.append((process, "".join(f"{line}\n" for line in lines)))
     complaints = [process.communicate(batch)[1] for process, batch in running]
     if any(process.returncode for process, _ in running):

@@ -19,14 +19,15 @@ class Outcome:
     """What a sync did.
 
     ``written`` and ``owned`` are numbers of rules (or elements), by table. ``rejected`` names the service ports that
-    the kernel refused, and why: they are left out, all others are served. ``repaired`` are lines for the log: what a
-    full sync found missing, changed or left over.
+    the kernel refused, and why: they are left out, all others are served. ``repairs`` is the number of things that a
+    full sync found missing, changed or left over, and ``repaired`` are lines for the log that tell of the first ones.
     """
 
     written: Mapping[str, int]
     owned: Mapping[str, int]
     rejected: Mapping[ServicePortName, str] = field(default_factory=dict)
     repaired: tuple[str, ...] = ()
+    repairs: int = 0
 
 
 class Backend(Protocol):
@@ -37,6 +38,9 @@ class Backend(Protocol):
 
     def update(self, delta: Delta) -> Outcome:
         """Make the smallest change that takes the kernel from the last sync to now."""
+
+    def service_cidrs(self, networks: tuple[str, ...]) -> bool:
+        """ClusterIPs are taken from these networks (canonical ones); return whether that asks for an update."""
 
     def drifted(self) -> str | None:
         """What others have done to our rules since the last call, in words, or None. Cheap: called every second."""

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from kpx.cluster.events import Key
-from kpx.cluster.objects import EndpointSlice, Kind, Service
+from kpx.cluster.objects import EndpointSlice, Service
 from kpx.logs import v
-from kpx.net import Family
+from kpx.net import Family, canonical_network, family_of
 from kpx.proxier.backend import Backend, BackendError, Outcome
 from kpx.proxier.desired import Delta, DesiredState, merged
 from kpx.proxier.frontends import ServiceName
@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 FULL_SYNC_SECONDS = 3600.0
 # How often the kernel is asked whether somebody else changed our rules, in seconds.
 DRIFT_CHECK_SECONDS = 1.0
+_LONGEST_DRIFT_PAUSE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +62,11 @@ class FamilyProxier:
         self._last_full: float | None = None
         # Whether the kernel may hold anything: at the start, and after a failure.
         self._unknown = True
+        # What others seem to have done to our rules, and whether to compare all rules for another reason.
         self._drift = ""
+        self._recheck = False
         self._next_drift_check = 0.0
+        self._drift_pause = DRIFT_CHECK_SECONDS
 
     def close(self) -> None:
         """Let go of what watches the kernel; the rules stay."""
@@ -107,6 +111,12 @@ class FamilyProxier:
         if self._desired.in_zone(zone):
             self.request()
 
+    def service_cidrs(self, networks: Iterable[str]) -> None:
+        """ClusterIPs are taken from these networks, of any family."""
+        canonical = filter(None, map(canonical_network, networks))
+        if self._backend.service_cidrs(tuple(sorted({one for one in canonical if family_of(one) is self.family}))):
+            self.request()
+
     def request(self) -> None:
         """Ask for a sync as soon as the schedule allows one."""
         self._schedule.request()
@@ -121,25 +131,29 @@ class FamilyProxier:
         """Do what the time has come for."""
         now = self._clocks.monotonic()
         if now >= self._next_drift_check:
-            self._next_drift_check = now + DRIFT_CHECK_SECONDS
+            self._next_drift_check = now + self._drift_pause
             self._check_drift()
         if self._schedule.due(now):
             self.sync()
 
     def _check_drift(self) -> None:
-        if self._last_full is None or self._drift:
-            return
+        if self._last_full is not None and self._drifted():
+            v(2, logger, "%s rules may have been changed by somebody else: %s", self.family.value, self._drift)
+            self.request()
+
+    def _drifted(self) -> bool:
+        """Whether others did something that is not known yet."""
+        known = self._drift
         try:
-            self._drift = self._backend.drifted() or ""
+            self._drift = known or self._backend.drifted() or ""
         except BackendError as error:
             logger.error("%s rules could not be checked: %s", self.family.value, error)
-        if self._drift:
-            logger.warning("%s rules were changed by somebody else: %s", self.family.value, self._drift)
-            self.request()
+        return self._drift != known
 
     def verify(self, reason: str) -> None:
         """Have all rules compared with what they should be, as soon as the schedule allows."""
-        self._drift = self._drift or reason
+        v(2, logger, "all %s rules are compared: %s", self.family.value, reason)
+        self._recheck = True
         self.request()
 
     def sync(self) -> None:
@@ -150,37 +164,67 @@ class FamilyProxier:
         for conflict in delta.conflicts:
             logger.warning("Service %s", conflict)
         self._unsynced = merged(self._unsynced, delta)
-        overdue = self._last_full is not None and start - self._last_full >= FULL_SYNC_SECONDS
-        verify = not self._unknown and bool(self._drift or overdue)
         error, outcome = "", None
         try:
-            outcome = self._programmed(delta, verify)
+            outcome = self._programmed(delta, start)
         except BackendError as failure:
             error = str(failure)
         end = self._clocks.monotonic()
         self._schedule.finished(end, ok=outcome is not None)
+        found = self._found(outcome, start)
         sync = Sync(
             family=self.family,
-            full=verify or self._unknown,
+            full=self._unknown or self._doubtful(start),
             seconds=end - start,
             delta=self._unsynced,
             frontends=self._desired.frontends,
             outcome=outcome,
             error=error,
-            drift=self._drift,
-            repaired=outcome.repaired if outcome and verify else (),
+            drift=self._told(found, error),
+            repaired=found,
             latencies=self._triggers.take(self._clocks.wall()) if outcome else (),
         )
         self._ended(sync, start)
 
-    def _programmed(self, delta: Delta, verify: bool) -> Outcome:
+    def _programmed(self, delta: Delta, now: float) -> Outcome:
         if self._unknown:
             return self._backend.sync(self._desired.frontends)
-        outcome = self._backend.update(delta)
+        try:
+            outcome = self._backend.update(delta)
+        except BackendError:
+            # What others removed cannot be changed.
+            if not (self._drifted() or self._drift):
+                raise
+            return self._backend.sync(self._desired.frontends)
         # After our own change, what still differs is what others did.
-        return self._backend.sync(self._desired.frontends) if verify else outcome
+        return self._backend.sync(self._desired.frontends) if self._doubtful(now) else outcome
+
+    def _doubtful(self, now: float) -> bool:
+        return bool(self._drift or self._recheck or self._overdue(now))
+
+    def _overdue(self, now: float) -> bool:
+        return self._last_full is not None and now - self._last_full >= FULL_SYNC_SECONDS
+
+    def _told(self, found: tuple[str, ...], error: str) -> str:
+        """What others did, where it made a difference, or where that could not be seen."""
+        if found:
+            return self._drift or "it was not noticed"
+        return self._drift if error else ""
+
+    def _found(self, outcome: Outcome | None, now: float) -> tuple[str, ...]:
+        """What others had done to our rules, line by line."""
+        by_others = not self._unknown and (self._drift or self._overdue(now))
+        return outcome.repaired if outcome and by_others else ()
+
+    def _pace_checks(self, *, looked: bool, found: bool) -> None:
+        """A look that was for nothing puts the next one off: others may change rules beside ours all the time."""
+        if found or not looked:
+            self._drift_pause = DRIFT_CHECK_SECONDS
+        else:
+            self._drift_pause = min(2 * self._drift_pause, _LONGEST_DRIFT_PAUSE)
 
     def _ended(self, sync: Sync, start: float) -> None:
+        drifted = bool(self._drift)
         if sync.outcome is None:
             logger.error("%s sync failed, the next one compares all rules: %s", self.family.value, sync.error)
             self._unknown = True
@@ -188,10 +232,10 @@ class FamilyProxier:
             self._unsynced = Delta({}, {})
             self._unknown = False
             if sync.full:
-                self._last_full, self._drift = start, ""
-            for port, reason in sync.outcome.rejected.items():
-                key = Key(Kind.SERVICE, port.namespace, port.name)
-                self._observer.rejected(key, f"the kernel refuses port {port.port or port.protocol}: {reason}")
+                self._last_full, self._drift, self._recheck = start, "", False
+        self._pace_checks(looked=drifted, found=bool(sync.repaired))
+        if sync.drift:
+            logger.warning("%s rules were changed by somebody else: %s", self.family.value, sync.drift)
         for line in sync.repaired:
             logger.warning("%s repaired: %s", self.family.value, line)
         kind = "full" if sync.full else "partial"

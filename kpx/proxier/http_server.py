@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_RETRY_SECONDS = 5.0
+RETRY_SECONDS = 5.0
 _IDLE_SECONDS = 60.0
 _EXHAUSTED_SECONDS = 1.0
 _HEAD_BYTES = 16 << 10
@@ -56,7 +56,7 @@ class Listener:
 class HTTPServer:
     """Serves ports until it is closed. Handlers run on its thread, one at a time, and must not block."""
 
-    def __init__(self, *, retry_seconds: float = _RETRY_SECONDS) -> None:
+    def __init__(self, *, retry_seconds: float = RETRY_SECONDS) -> None:
         self._retry_seconds = retry_seconds
         self._ports: set[_Port] = set()
         self._retries: set[asyncio.Task[None]] = set()

@@ -6,9 +6,10 @@ import logging
 import queue
 from collections import deque
 from collections.abc import Iterable, Sequence
+from typing import assert_never
 
 from kpx.cluster.events import Applied, Event, Key, Rejected, Removed, Synced
-from kpx.cluster.objects import EndpointSlice, Kind, Node, Object, Service
+from kpx.cluster.objects import EndpointSlice, Kind, Node, Object, Service, ServiceCIDR
 from kpx.logs import v
 from kpx.proxier.family import Clocks, FamilyProxier
 from kpx.proxier.frontends import ServiceName
@@ -35,7 +36,11 @@ class Verify:
         self.reason = reason
 
 
-Command = Stop | Verify
+class Resync:
+    """Put into the inbox, it has all families sync again: something beside the rules is to be tried once more."""
+
+
+Command = Stop | Verify | Resync
 Inbox = queue.SimpleQueue[Event | Command]
 
 
@@ -63,6 +68,7 @@ class Loop:
         self._clocks = clocks
         self._backlog = deque(backlog)
         self._awaited = set(Kind)
+        self._networks: dict[Key, ServiceCIDR] = {}
 
     def run(self) -> None:
         """Run until a `Stop` arrives; raises `ProxyStopped` if it comes with an error."""
@@ -100,6 +106,9 @@ class Loop:
             case Verify():
                 for family in self._families:
                     family.verify(event.reason)
+            case Resync():
+                for family in self._families:
+                    family.request()
             case Applied(key, thing):
                 self._observer.accepted(key)
                 self._applied(key, thing)
@@ -110,6 +119,10 @@ class Loop:
                 self._observer.rejected(key, reason)
             case Synced(kind):
                 self._synced(kind)
+            case Stop():
+                raise AssertionError("the loop takes it itself")
+            case _:
+                assert_never(event)
 
     def _applied(self, key: Key, thing: Object) -> None:
         match thing:
@@ -121,8 +134,8 @@ class Loop:
                     family.apply_slice(thing)
             case Node():
                 self._node(thing)
-            case _:
-                pass  # ServiceCIDRs: only nftables mode uses them
+            case ServiceCIDR():
+                self._service_cidrs({**self._networks, key: thing})
 
     def _removed(self, key: Key) -> None:
         match key.kind:
@@ -134,8 +147,8 @@ class Loop:
                     family.remove_slice(key.namespace, key.name)
             case Kind.NODE:
                 logger.error("Node %s was deleted; its last known state stays in use", key.name)
-            case _:
-                pass
+            case Kind.SERVICE_CIDR:
+                self._service_cidrs({one: known for one, known in self._networks.items() if one != key})
 
     def _synced(self, kind: Kind) -> None:
         v(2, logger, "the first list of %s is complete", kind.value)
@@ -143,6 +156,12 @@ class Loop:
         if not self._awaited:
             for family in self._families:
                 family.sync()
+
+    def _service_cidrs(self, networks: dict[Key, ServiceCIDR]) -> None:
+        self._networks = networks
+        cidrs = [cidr for one in networks.values() for cidr in one.spec.cidrs or ()]
+        for family in self._families:
+            family.service_cidrs(cidrs)
 
     def _node(self, node: Node) -> None:
         self._observer.node(node)

@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable
 
 from kpx.cluster.events import Key
+from kpx.cluster.objects import Kind
 from kpx.net import Family
-from kpx.proxier.frontends import Frontends, Scope
+from kpx.proxier.backend import Outcome
+from kpx.proxier.frontends import Frontends, Scope, ServicePortName
 from kpx.proxier.metrics import Metrics
 from kpx.proxier.observer import Observer, Sync
 
@@ -16,13 +18,16 @@ logger = logging.getLogger(__name__)
 
 
 class Measure(Observer):
-    """Keeps the `Metrics`, and names in the log what was left out."""
+    """Keeps the `Metrics` of a proxy mode, and names in the log what was left out."""
 
-    def __init__(self, metrics: Metrics, wall: Callable[[], float] = time.time) -> None:
+    def __init__(self, metrics: Metrics, mode: str, wall: Callable[[], float] = time.time) -> None:
         self._metrics = metrics
+        self._mode = mode
         self._wall = wall
         self._no_local: dict[Family, dict[str, int]] = {}
         self._told: dict[Key, str] = {}
+        # The Services of which the kernel refused a port, by family; what is programmed now is refused no more.
+        self._refused: dict[Family, set[Key]] = {}
 
     def service_event(self, family: Family, pending: int) -> None:
         self._metrics.service_changes.inc()
@@ -34,12 +39,19 @@ class Measure(Observer):
             self._metrics.endpoint_changes_pending.inc()
 
     def rejected(self, key: Key, reason: str) -> None:
+        self._leave_out(key, reason)
+
+    def accepted(self, key: Key) -> None:
+        if not any(key in refused for refused in self._refused.values()):
+            self._use(key)
+
+    def _leave_out(self, key: Key, reason: str) -> None:
         self._metrics.object_rejected(key.kind.value, key.namespace, key.name)
         if self._told.get(key) != reason:
             self._told[key] = reason
             logger.error("%s %s/%s is left out: %s", key.kind.value, key.namespace, key.name, reason)
 
-    def accepted(self, key: Key) -> None:
+    def _use(self, key: Key) -> None:
         self._metrics.object_accepted(key.kind.value, key.namespace, key.name)
         self._told.pop(key, None)
 
@@ -61,18 +73,31 @@ class Measure(Observer):
         metrics.endpoint_changes_pending.set(0)
         metrics.service_changes_pending.set(0)
         metrics.last_sync.labels(family).set(self._wall())
-        metrics.drift_repaired.labels(family).inc(len(sync.repaired))
+        metrics.drift_repaired.labels(family).inc(sync.outcome.repairs if sync.repaired else 0)
         for seconds in sync.latencies:
             metrics.network_programming_duration.labels(family).observe(seconds)
-        for table, count in sync.outcome.owned.items():
-            metrics.iptables_owned.labels(family, table).set(count)
-            metrics.iptables_written.labels(family, table).set(sync.outcome.written.get(table, 0))
+        if self._mode == "iptables":
+            for table, count in sync.outcome.owned.items():
+                metrics.iptables_owned.labels(family, table).set(count)
+                metrics.iptables_written.labels(family, table).set(sync.outcome.written.get(table, 0))
         self._count_no_local(sync)
+        self._note_refused(sync, sync.outcome)
+
+    def _note_refused(self, sync: Sync, outcome: Outcome) -> None:
+        refused = {_service(port): reason for port, reason in outcome.rejected.items()}
+        tried = sync.frontends if sync.full else sync.delta.now
+        before = self._refused.get(sync.family, set())
+        self._refused[sync.family] = (before - {_service(port) for port in tried}) | refused.keys()
+        for key, reason in refused.items():
+            self._leave_out(key, f"the kernel refuses it: {reason}")
+        for key in before - self._refused[sync.family]:
+            self.accepted(key)
 
     def _failed(self, sync: Sync) -> None:
-        self._metrics.iptables_restore_failures.labels(sync.family.value).inc()
-        if not sync.full:
-            self._metrics.iptables_partial_restore_failures.labels(sync.family.value).inc()
+        failures, partial_failures = self._metrics.failures[self._mode]
+        failures.labels(sync.family.value).inc()
+        if partial_failures and not sync.full:
+            partial_failures.labels(sync.family.value).inc()
 
     def _count_no_local(self, sync: Sync) -> None:
         counts = self._no_local.setdefault(sync.family, {"internal": 0, "external": 0})
@@ -81,6 +106,10 @@ class Measure(Observer):
                 counts[policy] += _lacks_local(now, policy) - _lacks_local(sync.delta.before[port], policy)
         for policy, count in counts.items():
             self._metrics.no_local_endpoints.labels(sync.family.value, policy).set(count)
+
+
+def _service(port: ServicePortName) -> Key:
+    return Key(Kind.SERVICE, port.namespace, port.name)
 
 
 def _lacks_local(frontends: Frontends | None, policy: str) -> bool:

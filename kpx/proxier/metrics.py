@@ -177,12 +177,15 @@ class Metrics:
     def _define_own(self) -> None:
         self.drift_found = Counter(
             "kpx_drift_found_total",
-            "Rules found missing, changed or left over in the kernel",
+            "Times that somebody else was found to have changed our rules",
             _FAMILY,
             registry=self.registry,
         )
         self.drift_repaired = Counter(
-            "kpx_drift_repaired_total", "Rules put right after drift was found", _FAMILY, registry=self.registry
+            "kpx_drift_repaired_total",
+            "Rules and chains found missing, changed or left over, and mended",
+            _FAMILY,
+            registry=self.registry,
         )
         self.rejected_objects = Gauge(
             "kpx_rejected_objects",

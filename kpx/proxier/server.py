@@ -31,9 +31,9 @@ from kpx.proxier.frontends import ServiceName
 from kpx.proxier.health import NodeEligibility, ProxyHealth
 from kpx.proxier.health_servers import HealthChecks, ServiceHealthServers
 from kpx.proxier.http_messages import Handler
-from kpx.proxier.http_server import HTTPServer, ListenError
+from kpx.proxier.http_server import RETRY_SECONDS, HTTPServer, ListenError
 from kpx.proxier.kernel_metrics import AccountingMetrics, ConntrackMetrics
-from kpx.proxier.loop import Inbox, Loop, Stop, Verify
+from kpx.proxier.loop import Inbox, Loop, Resync, Stop, Verify
 from kpx.proxier.measure import Measure
 from kpx.proxier.metrics import Metrics
 from kpx.proxier.metrics_server import MetricsPages
@@ -45,6 +45,9 @@ from kpx.proxier.runner import SyncSchedule
 from kpx.proxier.surroundings import StartError, Surroundings, await_node, surroundings
 
 logger = logging.getLogger(__name__)
+
+# The longest, in seconds, that the last Event of a process is waited for.
+_FLUSH_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,7 @@ class Server:
         self._version = version
         self._name = node_name(config.hostname_override, socket.gethostname())
         self._inbox = Inbox()
+        self._retrying = False
         self._stop = threading.Event()
         self._metrics = metrics
         self._health = ProxyHealth(config.sync_period.seconds)
@@ -194,12 +198,22 @@ class Server:
             http.listen(address, int(port), handler)
         except ListenError as error:
             self._record(EventType.WARNING, event, f"{what} failed: {error}")
+            self._cluster.recorder.flush(_FLUSH_SECONDS)
             raise StartError(f"{what} failed: {error}") from error
 
     def _health_check_failed(self, service: ServiceName, port: int, error: ListenError) -> None:
         regarding = ObjectReference("Service", service.name, service.namespace)
         note = f'node {self._name} failed to start healthcheck "{service}" on port {port}: {error}'
         self._cluster.recorder.event(regarding, EventType.WARNING, "FailedToStartServiceHealthcheck", "Listen", note)
+        if not self._retrying:
+            self._retrying = True
+            retry = threading.Timer(RETRY_SECONDS, self._retry)
+            retry.daemon = True
+            retry.start()
+
+    def _retry(self) -> None:
+        self._retrying = False
+        self._inbox.put(Resync())
 
     def _record(self, type_: EventType, reason: str, note: str) -> None:
         node = ObjectReference("Node", self._name, uid=self._name)
@@ -209,7 +223,10 @@ class Server:
 
     def _watch(self, here: Surroundings) -> None:
         if self._arguments.config:
-            watch_file(self._arguments.config, lambda: self._end(UPDATED), self._stop)
+            try:
+                watch_file(self._arguments.config, lambda: self._end(UPDATED), self._stop)
+            except OSError as error:
+                raise StartError(f"{error.filename}: {error.strerror}; see fs.inotify.max_user_watches") from error
         if not all(site.node_ports.match_all for site in here.sites):
             threading.Thread(target=self._follow_addresses, name="addresses", daemon=True).start()
 

@@ -16,6 +16,7 @@ from kpx.proxier.frontends import ServiceName, ServicePortName
 logger = logging.getLogger(__name__)
 
 _DEFAULT_AFFINITY_SECONDS = 10800
+_LONGEST_AFFINITY_SECONDS = 86400
 
 
 class InvalidObject(ValueError):
@@ -130,7 +131,10 @@ def _affinity(service: Service) -> int | None:
     if service.spec.session_affinity != "ClientIP":
         return None
     config = service.spec.session_affinity_config
-    return (config and config.client_ip and config.client_ip.timeout_seconds) or _DEFAULT_AFFINITY_SECONDS
+    seconds = (config and config.client_ip and config.client_ip.timeout_seconds) or _DEFAULT_AFFINITY_SECONDS
+    if not 0 < seconds <= _LONGEST_AFFINITY_SECONDS:
+        raise InvalidObject(f"its session affinity of {seconds} s is out of range (1 to {_LONGEST_AFFINITY_SECONDS})")
+    return seconds
 
 
 def _of_family(texts: Iterable[str], canonical: Callable[[str], str | None], family: Family) -> tuple[str, ...]:
@@ -151,6 +155,8 @@ def _health_check_port(service: Service) -> int | None:
     if not service.spec.health_check_node_port:
         logger.error("Service %s has externalTrafficPolicy Local but no healthCheckNodePort", service_name(service))
         return None
+    if not 0 < service.spec.health_check_node_port < 65536:
+        raise InvalidObject(f"its health-check node port {service.spec.health_check_node_port} is out of range")
     return service.spec.health_check_node_port
 
 

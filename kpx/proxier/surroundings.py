@@ -11,7 +11,7 @@ from kpx.cluster.events import Applied, Event, Synced
 from kpx.cluster.objects import Kind, Node
 from kpx.config.types import KubeProxyConfiguration
 from kpx.net import Family, canonical_network
-from kpx.proxier.loop import Inbox, ProxyStopped, Stop, Verify
+from kpx.proxier.loop import Inbox, ProxyStopped, Resync, Stop, Verify
 from kpx.proxier.modes import Mode, Site, host_has_ipv6
 from kpx.proxier.node import (
     NodeAddresses,
@@ -72,7 +72,7 @@ def await_node(
             break
         if isinstance(event, Stop):
             raise ProxyStopped(event.error)
-        if isinstance(event, Verify):
+        if isinstance(event, Verify | Resync):
             continue
         events.append(event)
         if isinstance(event, Applied) and isinstance(event.object, Node):

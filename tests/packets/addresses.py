@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from kpx.net import Family
+
 _HOSTS = (
     ("10.244.21.", "fd00:244:0:21::{}"),
     ("10.244.22.", "fd00:244:0:22::{}"),
@@ -34,6 +36,11 @@ _NETWORKS = {
     "203.0.113.0/24": "2001:db8:203::/64",
 }
 _IPV4 = re.compile(r"(?<![\w.])(\d{1,3}(?:\.\d{1,3}){3})(/\d+)?(?![\w.])")
+
+
+def in_family(value: Any, family: Family) -> Any:
+    """A piece of YAML as it reads in a run of one family."""
+    return in_ipv6(value) if family is Family.IPV6 else value
 
 
 def in_ipv6(value: Any) -> Any:

@@ -30,7 +30,7 @@ from kpx.proxier.consequences import CleanConntrack
 from kpx.proxier.family import Clocks
 from kpx.proxier.loop import Inbox, Loop
 from kpx.proxier.metrics import Metrics
-from kpx.proxier.modes import IptablesMode, Mode
+from kpx.proxier.modes import IptablesMode, Mode, NftablesMode
 from kpx.proxier.observer import Observer, Observers, Sync
 from kpx.proxier.server import family_proxier
 from kpx.proxier.surroundings import surroundings
@@ -82,6 +82,8 @@ class Kpx:
         self._deliver(objects, first=True)
 
     def _mode(self) -> Mode:
+        if self._variant.mode == "nftables":
+            return NftablesMode()
         return IptablesMode(Iptables(self._family, Programs(self._variant.flavour)))
 
     def _deliver(self, objects: list[Object], *, first: bool = False) -> None:

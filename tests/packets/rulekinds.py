@@ -1,4 +1,4 @@
-"""Kinds of iptables rules, and restore input without one of them: what a scenario still passes without, it does not show.
+"""Kinds of iptables rules, and restore input without one: what a scenario passes without, it does not show.
 
 A kind is a rule's chain, what it matches by (not the values) and where it leads.
 """
@@ -13,7 +13,10 @@ _COMMENT = re.compile(r'-m comment --comment ("(\\.|[^"\\])*"|\S+) ?')
 _OPTION = re.compile(r"(! )?(?:(?<=\s)|^)(-{1,2}[a-z][a-z-]*)")
 _TARGET = re.compile(r"-j (\S+)")
 # Options that every rule of a kind has or that say the same as others, and those of the tcp and udp matches.
-_DULL = {"-m", "-p", "-j", "-g", "--mode", "--mask", "--rsource", "--name", "--seconds", "--reap", "--reject-with"}
+_DULL = {
+    *("-m", "-p", "-j", "-g", "--mode", "--mask", "--rsource", "--name", "--seconds", "--reap", "--reject-with"),
+    "--nfacct-name",  # only where the kernel can count packets so
+}
 
 
 def kind(table: str, line: str) -> str:

@@ -11,16 +11,17 @@ from itertools import zip_longest
 from kpx.lab import Lab, requests
 from kpx.lab.objects import configuration
 from kpx.lab.requests import Outcome, Reply, Request
-from kpx.net import Family
 from tests.packets import crafted
-from tests.packets.addresses import in_ipv6
+from tests.packets.addresses import in_family
 from tests.packets.node import Node, Variant
 from tests.packets.proxies import Proxy
 from tests.packets.scenario import Case, Send, Step
 from tests.packets.world import World
 
-# How long silence is listened to before it counts as a drop, and how long an answer may take on a busy machine.
-_SILENCE_SECONDS, _PATIENCE_SECONDS = 0.4, 5.0
+# How long silence is listened to before it counts as a drop.
+_SILENCE_SECONDS = 0.4
+# How long an answer may take, on a busy machine: much longer than it does.
+PATIENCE_SECONDS = 5.0
 _FEW = 3
 _CHANCE_OF_MISSING_ONE = 1e-7
 _FIRST_SOURCE = 100
@@ -32,13 +33,14 @@ class Unexpected(AssertionError):
 
 
 class Run:
-    """One run of a case."""
+    """One run of a case. `patience` is how long an answer may take, in seconds."""
 
-    def __init__(self, case: Case, variant: Variant, lab: Lab, proxy: Proxy) -> None:
+    def __init__(self, case: Case, variant: Variant, lab: Lab, proxy: Proxy, patience: float) -> None:
         self._case = case
         self._variant = variant
         self._lab = lab
         self._proxy = proxy
+        self._patience = patience
         self._world = World(case.family, lab.topology, case.objects)
         self._assigned: dict[tuple[str, str], dict[str, str]] = {}
         self._names = {address: place.name for place in lab.places for address in place.addresses}
@@ -54,7 +56,7 @@ class Run:
 
     def _step(self, number: int, step: Step) -> None:
         if step.send:
-            differences = [self._difference(send, replies) for send, replies in self._make(step.send)]
+            differences = [self.difference(send, replies) for send, replies in self._make(step.send)]
             told = [difference for difference in differences if difference]
             if told:
                 raise Unexpected(f"{self._case.name}, step {number}:\n" + "\n".join(told))
@@ -85,27 +87,27 @@ class Run:
         protocol, address, port = _target(send)
         if protocol in _CRAFTED:
             return []
-        timeout = _SILENCE_SECONDS if send.fails == "timeout" else _PATIENCE_SECONDS
+        timeout = _SILENCE_SECONDS if send.fails == "timeout" else self._patience
         batch = [
             Request(self._lab.namespace(send.sender), protocol, address, port, source, send.source_port, timeout)
             for source in self._sources(send)
         ]
         if send.sticky:
-            return [batch] * _times(send)
-        return [batch * _times(send)]
+            return [batch] * times(send)
+        return [batch * times(send)]
 
     def _sources(self, send: Send) -> list[str | None]:
         if send.sources == 1:
             return [send.source]
         numbered = [f"203.0.113.{_FIRST_SOURCE + number}" for number in range(send.sources)]
-        return in_ipv6(numbered) if self._case.family is Family.IPV6 else list(numbered)
+        return list(in_family(numbered, self._case.family))
 
     def _craft(self, send: Send, how: crafted.Send) -> Reply:
         _, address, port = _target(send)
         source = self._lab.topology.place(send.sender).address(self._case.family)
         return crafted.send(how, self._lab.namespace(send.sender), source, (address, port), _SILENCE_SECONDS)
 
-    def _difference(self, send: Send, replies: list[Reply]) -> str | None:
+    def difference(self, send: Send, replies: list[Reply]) -> str | None:
         """What is not as expected, in full; None if all is."""
         problems = [*self._wrong_outcomes(send, replies), *self._wrong_views(send, replies)]
         if send.sticky:
@@ -173,7 +175,7 @@ def _target(send: Send) -> tuple[str, str, int]:
     return protocol, address, int(port)
 
 
-def _times(send: Send) -> int:
+def times(send: Send) -> int:
     """How often a send is made: often enough to see every pod that should answer."""
     if send.times is not None:
         return send.times

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ import msgspec
 import yaml
 
 from kpx.net import Family
-from tests.packets.addresses import in_ipv6
+from tests.packets.addresses import in_family
 
 SCENARIOS = Path(__file__).parents[1] / "scenarios"
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "kube-proxy-1.36"
@@ -109,23 +110,26 @@ def load(folder: Path = SCENARIOS) -> dict[str, Scenario]:
 def resolve(name: str, scenario: Scenario, mode: str, family: Family) -> Case:
     """A scenario as it runs in one mode and family."""
     objects = scenario.objects if isinstance(scenario.objects, list) else fixture_objects()
-    steps = tuple(_resolved_step(step, mode, family) for step in scenario.steps)
-    config = in_ipv6(scenario.config) if family is Family.IPV6 else scenario.config
-    return Case(name, family, objects, config, steps)
+    steps = tuple(_resolved_steps(scenario.steps, mode, family))
+    return Case(name, family, objects, in_family(scenario.config, family), steps)
 
 
+@cache
 def fixture_objects() -> list[Object]:
     """The objects of the small cluster whose stock rules are kept under tests/fixtures."""
     return list(yaml.safe_load_all((FIXTURE / "objects.yaml").read_text(encoding="utf-8")))
 
 
-def _resolved_step(step: Step, mode: str, family: Family) -> Step:
-    if step.node and family is Family.IPV6:
-        return msgspec.structs.replace(step, node=in_ipv6(step.node))
-    sends = tuple(_resolved_sends(step.send, {mode, family.value}))
-    if family is Family.IPV6:
-        sends = msgspec.convert(in_ipv6(msgspec.to_builtins(sends)), tuple[Send, ...])
-    return msgspec.structs.replace(step, send=sends)
+def _resolved_steps(steps: tuple[Step, ...], mode: str, family: Family) -> Iterator[Step]:
+    for step in steps:
+        if step.send:
+            sends = msgspec.to_builtins(tuple(_resolved_sends(step.send, {mode, family.value})))
+            if sends:
+                yield Step(send=msgspec.convert(in_family(sends, family), tuple[Send, ...]))
+        elif step.node:
+            yield Step(node=in_family(step.node, family))
+        else:
+            yield step
 
 
 def _resolved_sends(sends: tuple[Send, ...], run: set[str]) -> Iterator[Send]:

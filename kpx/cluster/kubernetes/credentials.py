@@ -79,6 +79,8 @@ def _load_kubeconfig(path: str, configuration: Configuration) -> None:
         load_kube_config(  # type: ignore[no-untyped-call]
             config_file=path, client_configuration=configuration, persist_config=False
         )
+    except OSError as error:
+        raise ClusterError(f"kubeconfig {path} cannot be read: {error.strerror}; check --kubeconfig") from error
     except Exception as error:  # the loader raises whatever a malformed file makes it stumble on
         raise ClusterError(f"kubeconfig {path} cannot be used: {_first_line(error)}; check --kubeconfig") from error
 

@@ -24,6 +24,7 @@ _LONGEST_NOTE = 1024  # bytes; the API refuses a longer one
 _QUEUE_LENGTH = 100
 _REPEAT_SECONDS = 360.0  # an identical Event within kube-proxy's window for a series of Events is not written again
 _POLL_SECONDS = 0.5
+_FLUSH_SECONDS = 0.01
 
 
 class _Occurrence(NamedTuple):
@@ -64,6 +65,13 @@ class EventRecorder:
             except queue.Empty:
                 continue
             self._write(occurrence)
+            self._queue.task_done()
+
+    def flush(self, seconds: float) -> None:
+        """Wait until what was queued is written, for at most this long."""
+        deadline = time.monotonic() + seconds
+        while self._queue.unfinished_tasks and time.monotonic() < deadline:
+            time.sleep(_FLUSH_SECONDS)
 
     def _write(self, occurrence: _Occurrence) -> None:
         now = self._clock()

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -19,6 +20,7 @@ from kpx.net import Family
 
 # The longest that a program waits for the xtables lock, in seconds.
 LOCK_SECONDS = 5
+_PATIENCE_SECONDS = 300
 _VERSION = re.compile(r"v(\d+(?:\.\d+)+)")
 _FAILED_LINE = re.compile(r"line:? (\d+)")
 
@@ -31,7 +33,11 @@ class Variant(Enum):
 
 
 class IptablesError(Exception):
-    """An iptables program failed or is missing; the text is what it said."""
+    """An iptables program failed or is missing; the text is what it said, `process` the id that it had."""
+
+    def __init__(self, text: str, process: int = 0) -> None:
+        super().__init__(text)
+        self.process = process
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,7 @@ class Iptables:
         Raises `IptablesError` at the end if the program failed: what was read before is then not the whole.
         """
         command = [self.program("save"), *(["-t", table] if table else [])]
-        process = _popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = _popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         with process:
             assert process.stdout is not None
             assert process.stderr is not None
@@ -69,17 +75,19 @@ class Iptables:
         if process.returncode:
             raise IptablesError(f"{' '.join(command)} failed: {complaint or f'status {process.returncode}'}")
 
-    def restore(self, lines: Iterable[str]) -> None:
+    def restore(self, lines: Iterable[str]) -> int:
         """Apply restore input; chains that it does not name stay as they are. Each table in it is all or nothing.
 
-        Raises `IptablesError` with what the program said, and the lines around the one that it refused.
+        Returns the id of the process that did it. Raises `IptablesError` with what the program said, and the lines
+        around the one that it refused.
         """
         command = [self.program("restore"), "-w", str(LOCK_SECONDS), "--noflush"]
         text = "\n".join(lines) + "\n"
-        process = _popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        output, _ = process.communicate(text)
+        process = _popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        output, _ = _communicate(process, text)
         if process.returncode:
-            raise IptablesError(f"{command[0]} failed: {output.strip()}{_context(text, output)}")
+            raise IptablesError(f"{command[0]} failed: {output.strip()}{_context(text, output)}", process.pid)
+        return process.pid
 
     def supported(self) -> bool:
         """Whether the kernel and the programs can do NAT in this family."""
@@ -101,21 +109,35 @@ def _context(text: str, output: str) -> str:
 
 
 def _run(command: list[str]) -> str:
-    process = _popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    output, complaint = process.communicate()
+    process = _popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    output, complaint = _communicate(process)
     if process.returncode:
         raise IptablesError(f"{' '.join(command)} failed: {complaint.strip() or f'status {process.returncode}'}")
-    return str(output)
+    return output
 
 
-def _popen(command: list[str], **options: object) -> subprocess.Popen[str]:
+def _popen(command: list[str], *, stdout: int, stderr: int, stdin: int | None = None) -> subprocess.Popen[str]:
     try:
-        return subprocess.Popen(command, **options)  # type: ignore[call-overload, no-any-return]
+        # Rules of others hold whatever bytes they like in their comments.
+        return subprocess.Popen(
+            command, stdin=stdin, stdout=stdout, stderr=stderr, encoding="utf-8", errors="surrogateescape"
+        )
     except FileNotFoundError:
         raise IptablesError(f"{command[0]} is not installed: install the package iptables") from None
 
 
-# Chains that name the variant which the kubelet, or a former proxy, uses.
+def _communicate(process: subprocess.Popen[str], text: str | None = None) -> tuple[str, str]:
+    """Wait for the end of a program; one that hangs is killed, so that the other family goes on."""
+    try:
+        return process.communicate(text, timeout=_PATIENCE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise IptablesError(f"{process.args!r} did not end within {_PATIENCE_SECONDS} s", process.pid) from None
+
+
+# Chains that name the variant which the kubelet, or a former proxy, uses; all are, also, in the smallest of tables.
+_HINT_TABLE = "mangle"
 _HINTS = (":KUBE-IPTABLES-HINT ", ":KUBE-KUBELET-CANARY ", ":KUBE-PROXY-CANARY ")
 _NETWORK = Path("/proc/thread-self/net")
 _LEGACY_TABLES = {Family.IPV4: _NETWORK / "ip_tables_names", Family.IPV6: _NETWORK / "ip6_tables_names"}
@@ -132,10 +154,10 @@ def find(family: Family, among: Family | None = None) -> Iptables:
     installed = [variant for variant in Variant if _installed(family, variant)]
     if not installed:
         return _plain(family)
-    rules = {variant: _rules(Iptables(looked_at, variant)) for variant in installed}
-    hinted = [variant for variant in installed if any(line.startswith(_HINTS) for line in rules[variant])]
-    candidates = hinted or installed
-    best = max(candidates, key=lambda variant: (_count(rules[variant]), variant is Variant.NFT))
+    hinted = [variant for variant in installed if _hinted(Iptables(looked_at, variant))]
+    if len(hinted) == 1:
+        return Iptables(family, hinted[0])
+    best = max(hinted or installed, key=lambda variant: (_rules(Iptables(looked_at, variant)), variant is Variant.NFT))
     return Iptables(family, best)
 
 
@@ -147,9 +169,11 @@ def installed() -> list[Iptables]:
     return [one for one in candidates if one.variant is Variant.NFT or _has_legacy_tables(one.family)]
 
 
-def _has_legacy_tables(family: Family) -> bool:
+def _has_legacy_tables(family: Family, table: str = "") -> bool:
+    """Whether the legacy kernel interface has tables, or a certain one."""
     tables = _LEGACY_TABLES[family]
-    return tables.exists() and bool(tables.read_text().strip())
+    names = tables.read_text().split() if tables.exists() else []
+    return table in names if table else bool(names)
 
 
 def _installed(family: Family, variant: Variant) -> bool:
@@ -163,14 +187,17 @@ def _plain(family: Family) -> Iptables:
     return plain if "nf_tables" in text else Iptables(family, Variant.LEGACY, plain=True)
 
 
-def _rules(iptables: Iptables) -> list[str]:
-    if iptables.variant is Variant.LEGACY and not _has_legacy_tables(iptables.family):
-        return []
-    try:
-        return [line for line in iptables.save() if line.startswith(("-A", *_HINTS))]
-    except IptablesError:
-        return []
+def _hinted(iptables: Iptables) -> bool:
+    return any([line.startswith(_HINTS) for line in _saved(iptables, _HINT_TABLE)])
 
 
-def _count(lines: list[str]) -> int:
-    return sum(line.startswith("-A") for line in lines)
+def _rules(iptables: Iptables) -> int:
+    return sum(line.startswith("-A") for line in _saved(iptables))
+
+
+def _saved(iptables: Iptables, table: str = "") -> Iterator[str]:
+    """The lines of ``iptables-save`` as far as it gets, without bringing legacy tables into being."""
+    if iptables.variant is Variant.LEGACY and not _has_legacy_tables(iptables.family, table):
+        return
+    with suppress(IptablesError):
+        yield from iptables.save(table or None)

@@ -6,8 +6,9 @@ Pure: works on the tables as read, for a full sync of any starting state: nothin
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
-from kpx.kernel.iptables.tables import Tables, digest
+from kpx.kernel.iptables.tables import Chain, Tables, digest
 from kpx.proxier.iptables import names
 from kpx.proxier.iptables.edit import Edit
 from kpx.proxier.iptables.render import Line, PortRules
@@ -26,9 +27,13 @@ _NOTED = 20
 
 
 def is_ours(table: str, chain: str) -> bool:
-    """Whether a change of this chain may be a change of our rules."""
-    ours = chain in _OURS.get(table, ()) or (table == "nat" and names.is_service_chain(chain))
-    return ours or (table, chain) in _JUMPED_FROM
+    """Whether a chain is of this mode."""
+    return chain in _OURS.get(table, ()) or (table == "nat" and names.is_service_chain(chain))
+
+
+def concerns(table: str, chain: str, lost: bool) -> bool:
+    """Whether a change of a chain may be a change of our rules: of a built-in one, if it lost a rule."""
+    return is_ours(table, chain) or (lost and (table, chain) in _JUMPED_FROM)
 
 
 def keep_text(chain: str) -> bool:
@@ -36,35 +41,11 @@ def keep_text(chain: str) -> bool:
     return not names.is_service_chain(chain)
 
 
-def skeleton_edit(kernel: Tables, settings: Settings) -> Edit:
-    """What is missing or different of the chains that exist whatever Services there are."""
-    edit = Edit()
-    fixed = fixed_chains(settings)
-    shared = {(table, chain): () for table, chains in SHARED.items() for chain in chains}
-    for (table, chain), rules in {**fixed, **shared, ("filter", names.FIREWALL): ()}.items():
-        found = kernel.table(table).get(chain)
-        if found is None or ((table, chain) in fixed and found.digest != digest(rules)):
-            edit.rewrite(table, chain, rules)
-    missing = [jump for jump in JUMPS if jump.rule not in kernel.rules(jump.table, jump.chain)]
-    edit.add(Line(jump.table, jump.chain, jump.rule) for jump in reversed(missing))
-    if (rule := firewall_rule(settings)) and rule not in kernel.rules("filter", names.FIREWALL):
-        edit.append([Line("filter", names.FIREWALL, rule)])
-    _tail_edit(edit, kernel, settings)
-    return edit
-
-
-def _tail_edit(edit: Edit, kernel: Tables, settings: Settings) -> None:
-    """The way to the node ports must come last: add what is missing there, remove what is elsewhere or unwanted."""
-    wanted, found = tail(settings), kernel.rules("nat", names.SERVICES)
-    if tuple(found[len(found) - len(wanted) :]) != wanted:
-        edit.append(Line("nat", names.SERVICES, rule) for rule in wanted)
-        edit.remove(Line("nat", names.SERVICES, rule) for rule in found if is_tail(rule))
-
-
 class Comparison:
-    """A full comparison: each service port in turn, then what is left over."""
+    """A full comparison: the skeleton, each service port in turn, then what is left over."""
 
     def __init__(self, kernel: Tables) -> None:
+        self._kernel = kernel
         self._nat = kernel.table("nat")
         self._lines = {
             (table, chain): Counter(rule for rule in kernel.rules(table, chain) if not is_tail(rule))
@@ -74,6 +55,11 @@ class Comparison:
         self._chains = {chain for chain in self._nat if names.is_service_chain(chain)}
         self._noted: list[str] = []
         self._count = 0
+
+    @property
+    def count(self) -> int:
+        """The number of differences found so far."""
+        return self._count
 
     @property
     def differences(self) -> tuple[str, ...]:
@@ -86,6 +72,38 @@ class Comparison:
         if len(self._noted) < _NOTED:
             self._noted.append(what)
 
+    def skeleton(self, settings: Settings) -> Edit:
+        """What is missing or different of the chains that exist whatever Services there are."""
+        edit = Edit()
+        fixed = fixed_chains(settings)
+        shared = {(table, chain): () for table, chains in SHARED.items() for chain in chains}
+        for (table, chain), rules in {**fixed, **shared, ("filter", names.FIREWALL): ()}.items():
+            found = self._kernel.table(table).get(chain)
+            if found is None or ((table, chain) in fixed and found.digest != digest(rules)):
+                edit.rewrite(table, chain, rules)
+                self._note(_chain_was(chain, found, table))
+        missing = [jump for jump in JUMPS if jump.rule not in self._kernel.rules(jump.table, jump.chain)]
+        edit.add(self._missing(Line(jump.table, jump.chain, jump.rule) for jump in reversed(missing)))
+        if (rule := firewall_rule(settings)) and rule not in self._kernel.rules("filter", names.FIREWALL):
+            edit.append(self._missing([Line("filter", names.FIREWALL, rule)]))
+        self._tail(edit, settings)
+        return edit
+
+    def _tail(self, edit: Edit, settings: Settings) -> None:
+        """The way to the node ports must come last: add what is missing there, remove what is elsewhere or unwanted."""
+        wanted, found = tail(settings), self._kernel.rules("nat", names.SERVICES)
+        present = [rule for rule in found if is_tail(rule)]
+        if tuple(found[len(found) - len(wanted) :]) != wanted or len(present) != len(wanted):
+            edit.append(self._missing(Line("nat", names.SERVICES, rule) for rule in wanted))
+            edit.remove(Line("nat", names.SERVICES, rule) for rule in present)
+
+    def _missing(self, lines: Iterable[Line]) -> list[Line]:
+        """The lines, noted as missing."""
+        missing = list(lines)
+        for line in missing:
+            self._note(f"rule was missing: -t {line.table} -A {line.chain} {line.rule}")
+        return missing
+
     def port(self, rules: PortRules) -> Edit:
         """What the kernel lacks of one service port."""
         edit = Edit()
@@ -94,11 +112,8 @@ class Comparison:
             found = self._nat.get(chain)
             if found is None or found.count != len(wanted) or found.digest != digest(wanted):
                 edit.rewrite("nat", chain, wanted)
-                self._note(f"chain {chain} {'was missing' if found is None else 'had other rules'}")
-        missing = [line for line in rules.lines if not self._take(line)]
-        for line in missing:
-            self._note(f"rule was missing: -t {line.table} -A {line.chain} {line.rule}")
-        edit.add(missing)
+                self._note(_chain_was(chain, found))
+        edit.add(self._missing(line for line in rules.lines if not self._take(line)))
         return edit
 
     def _take(self, line: Line) -> bool:
@@ -121,6 +136,11 @@ class Comparison:
         return edit
 
 
+def _chain_was(name: str, found: Chain | None, table: str = "nat") -> str:
+    where = name if table == "nat" else f"{name} of table {table}"
+    return f"chain {where} {'was missing' if found is None else 'had other rules'}"
+
+
 def cleanup_edit(kernel: Tables, firewall: str | None) -> Edit:
     """Everything of this mode, and nothing of others.
 
@@ -137,6 +157,6 @@ def cleanup_edit(kernel: Tables, firewall: str | None) -> Edit:
             edit.remove(Line(jump.table, jump.chain, rule) for rule in there if rule == jump.rule)
     for table, chains in kernel.tables.items():
         for chain in chains.keys() - spared:
-            if is_ours(table, chain) and (table, chain) not in _JUMPED_FROM:
+            if is_ours(table, chain):
                 edit.delete(table, chain)
     return edit

@@ -61,6 +61,7 @@ class _Renderer:
         self._name = str(frontends.port)
         self._protocol = frontends.port.protocol.lower()
         self._hash = names.port_hash(frontends.port)
+        self._endpoint_chain = {one: names.endpoint_chain(frontends.port, one) for one in frontends.reachable}
         self._external = tuple(one for one in frontends.frontends if one.external)
         # A port's frontends may all have been lost to an older Service; its endpoints then have no way in.
         self._served = frontends.has_endpoints and bool(frontends.frontends)
@@ -152,7 +153,7 @@ class _Renderer:
             if endpoints := self._it.served_by(scope):
                 yield self._scope_chain(scope), [*self._masquerade_rules(scope), *self._balance_rules(endpoints)]
         for endpoint in self._it.reachable:
-            yield names.endpoint_chain(self._it.port, endpoint), list(self._endpoint_rules(endpoint))
+            yield self._endpoint_chain[endpoint], list(self._endpoint_rules(endpoint))
 
     def _external_rules(self) -> Iterator[str]:
         scope = self._it.external_scope
@@ -196,7 +197,7 @@ class _Renderer:
                     yield self._address_rule(one, text, jump=names.MARK_MASQ, interface=f"! {local.interface}")
 
     def _balance_rules(self, endpoints: tuple[Endpoint, ...]) -> Iterator[str]:
-        chains = [names.endpoint_chain(self._it.port, endpoint) for endpoint in endpoints]
+        chains = [self._endpoint_chain[endpoint] for endpoint in endpoints]
         texts = [self._endpoint_comment(f"{self._name} -> {endpoint}") for endpoint in endpoints]
         if self._it.affinity is not None:
             for chain, text in zip(chains, texts, strict=True):
@@ -208,7 +209,7 @@ class _Renderer:
     def _endpoint_rules(self, endpoint: Endpoint) -> Iterator[str]:
         text = self._endpoint_comment(self._name)
         yield rule(text, source=host(endpoint.ip), jump=names.MARK_MASQ)
-        chain = names.endpoint_chain(self._it.port, endpoint)
+        chain = self._endpoint_chain[endpoint]
         note = recent(chain, self._settings.family) if self._it.affinity is not None else ""
         target = f"DNAT --to-destination {endpoint}"
         yield rule(text, note, port(self._protocol), protocol=self._protocol, jump=target)

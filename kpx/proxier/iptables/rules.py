@@ -6,6 +6,8 @@ there compare as text.
 
 from __future__ import annotations
 
+from functools import cache
+
 from kpx.net import Family
 
 # xt_comment.h: XT_MAX_COMMENT_LEN is 256 with the terminating NUL.
@@ -21,26 +23,24 @@ def rule(
     protocol: str = "",
 ) -> str:
     """One rule without its chain. `source`, `destination` and `interface` may start with ``! `` to negate them."""
-    parts = [
-        _option("-s", source),
-        _option("-d", destination),
-        _option("-i", interface),
+    parts = (
+        _option("-s", source) if source else "",
+        _option("-d", destination) if destination else "",
+        _option("-i", interface) if interface else "",
         f"-p {protocol}" if protocol else "",
         *matches,
         f"-j {jump}" if jump else "",
-    ]
-    return " ".join(part for part in parts if part)
+    )
+    return " ".join(filter(None, parts))
 
 
 def _option(flag: str, value: str) -> str:
-    if value.startswith("! "):
-        return f"! {flag} {value[2:]}"
-    return f"{flag} {value}" if value else ""
+    return f"! {flag} {value[2:]}" if value.startswith("! ") else f"{flag} {value}"
 
 
 def comment(text: str) -> str:
     """The comment match. Control characters, which would end the line, become ``?``; too long a text is cut."""
-    clean = "".join(character if character.isprintable() else "?" for character in text)
+    clean = text if text.isprintable() else "".join(one if one.isprintable() else "?" for one in text)
     while len(clean.encode()) > _MAX_COMMENT:
         clean = clean[:-1]
     quoted = clean.replace("\\", "\\\\").replace('"', '\\"').replace("'", "\\'")
@@ -58,6 +58,7 @@ def host(address: str) -> str:
     return f"{address}/128" if ":" in address else f"{address}/32"
 
 
+@cache
 def probability(share: int) -> str:
     """The match of one packet in `share`, in the kernel's 31-bit steps (xt_statistic.h)."""
     # kube-proxy writes the fraction with ten decimals, and iptables rounds that.

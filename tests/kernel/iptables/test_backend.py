@@ -23,8 +23,8 @@ from kpx.cluster.objects import EndpointSlice, Service
 from kpx.kernel.iptables.program import Iptables, Variant
 from kpx.net import Family
 from kpx.proxier.backend import BackendError
-from kpx.proxier.desired import DesiredState
-from kpx.proxier.frontends import ServiceName
+from kpx.proxier.desired import Delta, DesiredState
+from kpx.proxier.frontends import Frontends, ServiceName, ServicePortName
 from kpx.proxier.iptables import backend as module
 from kpx.proxier.iptables.backend import IptablesBackend
 from kpx.proxier.iptables.settings import Settings
@@ -231,25 +231,67 @@ def test_everything_flushed_comes_back(ipv4: Iptables) -> None:
     backend.close()
 
 
-def test_one_service_that_the_kernel_refuses_stops_no_other(ipv4: Iptables) -> None:
+def small_world() -> DesiredState:
+    """A good Service, one that can be made bad, and one without endpoints."""
     desired = DesiredState(Family.IPV4, Viewpoint(node="n1"))
-    desired.tracker.apply_service(service("shop/good"))
-    desired.tracker.apply_slice(endpoint_slice("shop/good-1", "10.244.0.1", of="good"))
-    # xt_recent keeps the time in 32 bits; nothing in the object says that it cannot be.
-    bad = {"clientIP": {"timeoutSeconds": 2**40}}
-    desired.tracker.apply_service(
-        service("shop/bad", clusterIP="10.96.0.9", sessionAffinity="ClientIP", sessionAffinityConfig=bad)
-    )
-    desired.tracker.apply_slice(endpoint_slice("shop/bad-1", "10.244.0.2", of="bad"))
-    backend = IptablesBackend(ipv4, settings(Family.IPV4))
-
+    for number, name in enumerate(("good", "bad"), 1):
+        desired.tracker.apply_service(
+            service(f"shop/{name}", clusterIP=f"10.96.0.{number}", sessionAffinity="ClientIP")
+        )
+        desired.tracker.apply_slice(endpoint_slice(f"shop/{name}-1", f"10.244.0.{number}", of=name))
+    ports = [{"name": "http", "port": 80, "nodePort": 31999}]
+    desired.tracker.apply_service(service("shop/empty", clusterIP="10.96.0.3", type="NodePort", ports=ports))
     desired.take()
-    outcome = backend.sync(desired.frontends)
+    return desired
 
-    assert [port.name for port in outcome.rejected] == ["bad"]
-    assert "shop/good:http cluster IP" in saved(ipv4)
-    assert "shop/bad" not in saved(ipv4)
-    backend.close()
+
+def refused(frontends: Frontends) -> Frontends:
+    """The same, but the kernel cannot do it: xt_recent keeps times in 32 bits."""
+    return replace(frontends, affinity=2**40)
+
+
+GOOD, BAD, EMPTY = (ServicePortName("shop", name, "http", "TCP") for name in ("good", "bad", "empty"))
+
+
+def test_one_service_that_the_kernel_refuses_stops_no_other_and_leaves_nothing(ipv4: Iptables) -> None:
+    frontends = small_world().frontends
+    with closing(IptablesBackend(ipv4, settings(Family.IPV4))) as backend:
+        outcome = backend.sync({**frontends, BAD: refused(frontends[BAD])})
+        assert [*outcome.rejected] == [BAD]
+        assert "shop/good:http cluster IP" in saved(ipv4)
+        assert "shop/bad" not in saved(ipv4)
+        held = rules(saved(ipv4))
+
+        again = backend.sync({GOOD: frontends[GOOD], EMPTY: frontends[EMPTY]})
+        assert sum(again.written.values()) == 0
+        assert rules(saved(ipv4)) == held
+
+
+def test_a_service_that_becomes_impossible_is_taken_out_and_comes_back(ipv4: Iptables) -> None:
+    frontends = small_world().frontends
+    without_empty = {GOOD: frontends[GOOD], BAD: frontends[BAD]}
+    with closing(IptablesBackend(ipv4, settings(Family.IPV4))) as backend:
+        backend.sync(without_empty)
+        bad, empty = refused(frontends[BAD]), frontends[EMPTY]
+
+        outcome = backend.update(Delta({BAD: frontends[BAD], EMPTY: None}, {BAD: bad, EMPTY: empty}))
+        assert [*outcome.rejected] == [BAD]
+        assert "shop/bad" not in saved(ipv4)
+        assert saved(ipv4).count("shop/empty:http has no endpoints") == 2
+
+        backend.update(Delta({BAD: bad, EMPTY: empty}, {BAD: frontends[BAD], EMPTY: None}))
+        assert "shop/empty" not in saved(ipv4)
+        assert sum(backend.sync(without_empty).written.values()) == 0
+
+
+def test_bytes_that_are_no_text_in_rules_of_others_do_no_harm(ipv4: Iptables) -> None:
+    odd = [*(word.encode() for word in (ipv4.program(), "-A", "FORWARD", "-m", "comment", "--comment")), b"bad\xff"]
+    subprocess.run(odd, check=True)
+    with closing(IptablesBackend(ipv4, settings(Family.IPV4))) as backend:
+        backend.sync(small_world().frontends)
+        backend.cleanup()
+
+    assert ours(subprocess.run([ipv4.program("save")], capture_output=True, check=True).stdout.decode("latin-1")) == []
 
 
 @pytest.mark.parametrize("name", ['shop/we"b', "shop/we'b", "shop/we\\b", "shop/-j", "shop/" + "x" * 400, "shop/wéb"])

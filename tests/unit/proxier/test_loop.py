@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from kpx.cluster.events import Applied, Event, Key, Rejected, Removed, Synced
-from kpx.cluster.objects import EndpointSlice, Kind, Service
+from kpx.cluster.objects import EndpointSlice, Kind, Metadata, Service, ServiceCIDR, ServiceCIDRSpec
 from kpx.net import Family
 from kpx.proxier.backend import BackendError, Outcome
 from kpx.proxier.desired import Delta, DesiredState
@@ -32,6 +32,7 @@ class Kernel:
     calls: list[str] = field(default_factory=list)
     fault: str = ""
     foreign: str | None = None
+    networks: tuple[str, ...] = ()
 
     def sync(self, frontends: Mapping[ServicePortName, Frontends]) -> Outcome:
         self._fail("sync")
@@ -217,3 +218,20 @@ def test_stop_ends_the_loop_and_an_error_ends_it_with_one(proxy: Proxy) -> None:
     proxy.inbox.put(Stop("the configuration changed"))
     with pytest.raises(ProxyStopped, match="the configuration changed"):
         proxy.loop.run()
+
+
+def test_networks_of_cluster_ips_reach_the_backend_before_the_first_sync_and_after(proxy: Proxy) -> None:
+    def cidrs(name: str, *networks: str) -> Applied:
+        thing = ServiceCIDR(metadata=Metadata(name=name), spec=ServiceCIDRSpec(list(networks)))
+        return Applied(Key(Kind.SERVICE_CIDR, "", name), thing)
+
+    proxy.run(cidrs("kubernetes", "10.96.0.0/16", "fd00:96::/112"), *SYNCED)
+    assert [*proxy.kernel.networks] == ["10.96.0.0/16"]
+
+    (sync,) = proxy.run(cidrs("more", "10.112.0.1/16", "nonsense"))
+    assert not sync.full
+    assert [*proxy.kernel.networks] == ["10.112.0.0/16", "10.96.0.0/16"]
+    assert proxy.run(cidrs("more", "10.112.0.0/16")) == []
+
+    proxy.run(Removed(Key(Kind.SERVICE_CIDR, "", "kubernetes")))
+    assert [*proxy.kernel.networks] == ["10.112.0.0/16"]

@@ -1,0 +1,1 @@
+"""Mode nftables: a few maps and shared chains in a table of our own, written over netlink."""
