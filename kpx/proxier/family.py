@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 FULL_SYNC_SECONDS = 3600.0
 # How often the kernel is asked whether somebody else changed our rules, in seconds.
 DRIFT_CHECK_SECONDS = 1.0
-_LONGEST_DRIFT_PAUSE = 60.0
+_LONGEST_DRIFT_PAUSE = 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,18 +137,17 @@ class FamilyProxier:
             self.sync()
 
     def _check_drift(self) -> None:
-        if self._last_full is not None and self._drifted():
+        if self._last_full is not None and not self._drift and self._drifted():
             v(2, logger, "%s rules may have been changed by somebody else: %s", self.family.value, self._drift)
             self.request()
 
     def _drifted(self) -> bool:
-        """Whether others did something that is not known yet."""
-        known = self._drift
+        """Whether others seem to have changed our rules since they were last compared."""
         try:
-            self._drift = known or self._backend.drifted() or ""
+            self._drift = self._drift or self._backend.drifted() or ""
         except BackendError as error:
             logger.error("%s rules could not be checked: %s", self.family.value, error)
-        return self._drift != known
+        return bool(self._drift)
 
     def verify(self, reason: str) -> None:
         """Have all rules compared with what they should be, as soon as the schedule allows."""
@@ -193,11 +192,15 @@ class FamilyProxier:
             outcome = self._backend.update(delta)
         except BackendError:
             # What others removed cannot be changed.
-            if not (self._drifted() or self._drift):
+            if not self._drifted():
                 raise
             return self._backend.sync(self._desired.frontends)
+        # A change that met what others did has had all rules compared.
+        compared = outcome.repaired and self._drifted()
+        if compared or not self._doubtful(now):
+            return outcome
         # After our own change, what still differs is what others did.
-        return self._backend.sync(self._desired.frontends) if self._doubtful(now) else outcome
+        return self._backend.sync(self._desired.frontends)
 
     def _doubtful(self, now: float) -> bool:
         return bool(self._drift or self._recheck or self._overdue(now))

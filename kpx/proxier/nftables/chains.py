@@ -138,10 +138,10 @@ class Chains:
 
     def cluster(self, name: str, target: Target, masquerade: Masquerade) -> Target:
         """A ClusterIP: traffic from outside the cluster (or all) is marked for masquerading."""
-        if masquerade is Masquerade.NEVER:
-            return target
         match: Terms = ()
-        if masquerade is Masquerade.OFF_CLUSTER and self._settings.local_traffic is not None:
+        if masquerade is not Masquerade.ALWAYS:
+            if masquerade is Masquerade.NEVER or self._settings.local_traffic is None:
+                return target
             match = pods_match(self._settings.local_traffic, self._source, negate=True)
         return _target(name, (rule(name, *match, self._mark), rule(name, goto(target.chain))), target)
 

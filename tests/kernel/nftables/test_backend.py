@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import subprocess
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,7 +19,8 @@ from kpx.kernel.nft.expressions import Counter
 from kpx.kernel.nft.transaction import Elements, Transaction, add, delete
 from kpx.net import Family
 from kpx.proxier.backend import BackendError, Outcome
-from kpx.proxier.desired import DesiredState
+from kpx.proxier.desired import Delta, DesiredState
+from kpx.proxier.frontends import Frontends
 from kpx.proxier.nftables.backend import NftablesBackend
 from tests.kernel.nftables.worlds import (
     SETTINGS,
@@ -167,23 +169,28 @@ def test_a_change_to_what_others_removed_ends_in_a_whole_table() -> None:
 
 
 def test_one_service_that_the_kernel_refuses_stops_no_other() -> None:
+    def refused(name: str, frontends: Frontends) -> Frontends:
+        # The kernel keeps times in fewer bits.
+        return replace(frontends, affinity=2**52) if frontends.port.name == name else frontends
+
     desired = world()
-    for name in ("good", "fine", "well"):
+    for name in ("good", "fine", "bad", "well"):
         shop(desired, name, 1)
-    # The kernel keeps times in fewer bits; nothing in the object says that it cannot be.
-    affinity = {"clientIP": {"timeoutSeconds": 2**52}}
-    shop(desired, "bad", 1, sessionAffinity="ClientIP", sessionAffinityConfig=affinity)
     desired.take()
     with backend() as ours:
-        outcome = ours.sync(desired.frontends)
+        outcome = ours.sync({port: refused("bad", one) for port, one in desired.frontends.items()})
         assert [port.name for port in outcome.rejected] == ["bad"]
         assert "shop/bad" not in nft("list", "ruleset")
 
         shop(desired, "late", 1)
-        shop(desired, "worse", 2, sessionAffinity="ClientIP", sessionAffinityConfig=affinity)
-        outcome = ours.update(desired.take())
+        shop(desired, "worse", 2)
+        delta = desired.take()
+        outcome = ours.update(
+            Delta(delta.before, {port: one and refused("worse", one) for port, one in delta.now.items()})
+        )
         assert [port.name for port in outcome.rejected] == ["worse"]
         assert "shop/late" in nft("list", "ruleset")
+        assert "shop/worse" not in nft("list", "ruleset")
 
 
 @pytest.mark.parametrize("name", ['we"b', "we'b", "we\\b", "-j", "{}", "x" * 400, "wéb", "line\nbreak"])

@@ -27,7 +27,7 @@ STOCK = (
 
 @pytest.fixture
 def place() -> Iterator[Lab]:
-    with lab_of("maps", Topology(tuple(range(10, 20)), tuple(range(10, 21)))) as made:
+    with lab_of(Topology(tuple(range(10, 20)), tuple(range(10, 21)))) as made:
         yield made
 
 
