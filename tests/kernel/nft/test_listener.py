@@ -20,6 +20,7 @@ from kpx.kernel.nft.transaction import Elements, Transaction, add, delete, flush
 from kpx.kernel.nft.wire import NfFamily, TableName
 from tests.kernel.nft.conftest import Apply
 from tests.kernel.nft.skeleton import Skeleton
+from tests.kernel.processes import as_told
 
 
 def nft_program(*words: str) -> int:
@@ -59,7 +60,7 @@ def test_every_kind_of_object_is_reported(nft: Nft, listener: Listener, skeleton
     assert {element.key for each in added if each.set == "endpoints" for element in each.elements} == {
         element.key for element in skeleton.contents[1].elements
     }
-    assert events[-1] == Committed(nft.generation(), os.getpid(), events[-1].program)  # type: ignore[union-attr]
+    assert events[-1] == Committed(nft.generation(), as_told(os.getpid()), events[-1].program)  # type: ignore[union-attr]
 
 
 def test_a_foreign_program_is_named(nft: Nft, listener: Listener) -> None:
@@ -67,7 +68,7 @@ def test_a_foreign_program_is_named(nft: Nft, listener: Listener) -> None:
     changed, committed = received(listener)
     table = TableName(NfFamily.IP, "kpx")
     assert changed == Changed(SetElements(table, "cluster-ips", (Element(bytes((192, 0, 2, 1))),)))
-    assert committed == Committed(nft.generation(), pid, "nft")
+    assert committed == Committed(nft.generation(), as_told(pid), "nft")
 
 
 def test_removals_are_named(nft: Nft, ip: Skeleton, change: Apply, listener: Listener) -> None:
@@ -100,7 +101,7 @@ def test_a_flushed_ruleset_is_reported(ip: Skeleton, listener: Listener) -> None
     assert names[-1] == Name("table", ip.table, "kpx", names[-1].handle)  # type: ignore[union-attr]
     assert sum(isinstance(name, Name) and name.kind == "rule" for name in names) == len(ip.rules)
     assert isinstance(events[-1], Committed)
-    assert events[-1].pid == pid
+    assert events[-1].pid == as_told(pid)
 
 
 def test_our_own_changes_can_be_left_out(nft: Nft, ip: Skeleton, change: Apply) -> None:
@@ -128,7 +129,7 @@ def test_both_filters_together(nft: Nft, change: Apply) -> None:
     with Listener(ignored_port=nft.port, only_commits=True) as listener:
         change(add(Chain("ours")))
         pid = nft_program("add", "chain", "ip", "kpx", "foreign")
-        assert received(listener) == [Committed(nft.generation(), pid, "nft")]
+        assert received(listener) == [Committed(nft.generation(), as_told(pid), "nft")]
 
 
 def test_a_loss_is_told(ip: Skeleton, change: Apply, listener: Listener) -> None:

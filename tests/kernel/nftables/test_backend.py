@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import subprocess
 from dataclasses import replace
 from typing import Any
@@ -34,6 +35,7 @@ from tests.kernel.nftables.worlds import (
     table,
     world,
 )
+from tests.kernel.processes import pattern
 from tests.unit.proxier.objects import service
 
 families = pytest.mark.parametrize("family", list(Family), ids=lambda family: family.value)
@@ -134,7 +136,7 @@ def test_what_others_do_is_noticed_named_and_mended(harm: str) -> None:
 
         assert noticed is not None
         assert told in noticed
-        assert f"by nft[{program.pid}]" in noticed
+        assert re.search(rf"by nft\[{pattern(program.pid)}\]", noticed)
         assert outcome.repaired
         assert contents(table()) == before
         assert ours.drifted() is None
