@@ -21,6 +21,7 @@ class Outcome:
     ``written`` and ``owned`` are numbers of rules (or elements), by table. ``rejected`` names the service ports that
     the kernel refused, and why: they are left out, all others are served. ``repairs`` is the number of things that a
     full sync found missing, changed or left over, and ``repaired`` are lines for the log that tell of the first ones.
+    ``unremoved`` says that the kernel would not remove what is in use no more: harmless, and tried again next time.
     """
 
     written: Mapping[str, int]
@@ -28,6 +29,7 @@ class Outcome:
     rejected: Mapping[ServicePortName, str] = field(default_factory=dict)
     repaired: tuple[str, ...] = ()
     repairs: int = 0
+    unremoved: bool = False
 
 
 class Backend(Protocol):

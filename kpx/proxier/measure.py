@@ -80,6 +80,8 @@ class Measure(Observer):
             for table, count in sync.outcome.owned.items():
                 metrics.iptables_owned.labels(family, table).set(count)
                 metrics.iptables_written.labels(family, table).set(sync.outcome.written.get(table, 0))
+        if sync.outcome.unremoved:
+            metrics.nftables_cleanup_failures.labels(family).inc()
         self._count_no_local(sync)
         self._note_refused(sync, sync.outcome)
 

@@ -61,6 +61,7 @@ class NftablesBackend:
         self._installed: dict[ServicePortName, Frontends] = {}
         self._watch = Watch(settings.table, nft.port)
         self._foreign = ""
+        self._unremoved = False
 
     def close(self) -> None:
         """Let go of the kernel; the rules stay."""
@@ -186,8 +187,10 @@ class NftablesBackend:
         try:
             self._nft.apply(Transaction(self._settings.table, operations))
         except TransactionRefused as error:
+            self._unremoved = True
             v(2, logger, "what is unused stays until the next change: %s", error)
         else:
+            self._unremoved = False
             self._ledger.forget((*chains, *sets))
 
     def _culprits(self, frontends: Mapping[ServicePortName, Frontends]) -> Refused:
@@ -211,7 +214,8 @@ class NftablesBackend:
     def _outcome(self, edit: Edit, refused: Refused | None = None, repaired: tuple[str, ...] = ()) -> Outcome:
         written = Counter(name for spots in (edit.removed, edit.added) for name, _ in spots)
         owned = {name: self._ledger.owned[name] for name in self._ledger.sets if self._ledger.owned[name]}
-        return Outcome(dict(written), owned, refused or {}, repaired, written.total() if repaired else 0)
+        repairs = written.total() if repaired else 0
+        return Outcome(dict(written), owned, refused or {}, repaired, repairs, self._unremoved)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from kpx.proxier.backend import BackendError, Outcome
 from kpx.proxier.desired import Delta, DesiredState
 from kpx.proxier.frontends import Frontends
 from kpx.proxier.nftables.backend import NftablesBackend
+from tests.kernel.nftables.readback import of_frontends, of_table
 from tests.kernel.nftables.worlds import (
     SETTINGS,
     backend,
@@ -65,6 +66,18 @@ def test_a_second_sync_and_a_restart_write_nothing(family: Family) -> None:
     for outcome in (again, restarted(desired, family)):
         assert (outcome.written, outcome.repaired, outcome.owned) == ({}, (), first.owned)
     assert nft("-a", "list", "ruleset") == before
+
+
+@families
+def test_the_table_does_what_the_frontends_say(family: Family) -> None:
+    desired = fixture_world(family)
+    with backend(family) as ours:
+        ours.sync(desired.frontends)
+
+    does = of_table(table(family), SETTINGS[family])
+
+    assert does.answers
+    assert does == of_frontends(desired.frontends.values(), SETTINGS[family])
 
 
 @families
@@ -168,6 +181,21 @@ def test_a_change_to_what_others_removed_ends_in_a_whole_table() -> None:
         ours.update(desired.take())
 
         assert contents(table()) == before
+
+
+def test_a_chain_that_somebody_else_uses_stays_until_it_can_go() -> None:
+    desired = world()
+    shop(desired, "web", 1)
+    desired.take()
+    with backend() as ours:
+        assert not ours.sync(desired.frontends).unremoved
+        nft("add", "rule", "ip", "kpx", "services", "jump", "lb-1")
+        remove(desired, "web")
+        assert ours.update(desired.take()).unremoved
+        assert "lb-1" in table().rules
+
+        assert not ours.sync(desired.frontends).unremoved
+        assert "lb-1" not in table().rules
 
 
 def test_one_service_that_the_kernel_refuses_stops_no_other() -> None:
@@ -391,8 +419,10 @@ def test_changes_one_by_one_end_where_a_full_sync_does(
                 ours.update(desired.take())
         outcome = ours.update(desired.take())
         assert ours.drifted() is None
-    step_by_step = contents(table())
+    held = table()
+    step_by_step = contents(held)
 
+    assert of_table(held, SETTINGS[Family.IPV4]) == of_frontends(desired.frontends.values(), SETTINGS[Family.IPV4])
     compared = restarted(desired)
     assert (compared.written, compared.repaired, compared.owned) == ({}, (), outcome.owned)
     with backend() as fresh:

@@ -13,6 +13,7 @@ from kpx.kernel.iptables.program import Variant
 from kpx.lab import Lab, namespaces, objects
 from kpx.lab.topology import NODE, Topology
 from tests.kernel.daemon.conftest import Daemons, Node, daemons, fixture_objects, lab_of, node, stock_rules
+from tests.kernel.daemon.download import download_objects, downloading
 from tests.kernel.daemon.process import KPX, Daemon, eventually, run
 from tests.kernel.daemon.traffic import Target, streaming
 from tests.packets.scenario import FIXTURE
@@ -66,18 +67,28 @@ def test_restarts_write_nothing(place: Lab, node: Node, daemons: Daemons) -> Non
 @pytest.mark.parametrize("variant", list(Variant))
 def test_the_mode_is_switched_there_and_back(variant: Variant, place: Lab, node: Node, daemons: Daemons) -> None:
     within(place, f"iptables-{variant.value}", "-t", "mangle", "-N", "KUBE-IPTABLES-HINT")
+    node.write("download.yaml", *download_objects())
     daemon = started(daemons, place, node, "iptables")
-    with streaming(place) as stream:
+    with streaming(place) as stream, downloading(place) as download:
         daemon.end()
         daemon = started(daemons, place, node, "nftables")
         eventually(lambda: not chains(place, variant), what="the rules of iptables mode stay")
+        assert not rules(place, variant)
         assert set(OURS) <= set(tables(place))
         stream.more()
+        download.more()
         daemon.end()
         started(daemons, place, node, "iptables")
         eventually(lambda: not set(OURS) & set(tables(place)), what="the tables of nftables mode stay")
         stream.more()
+        download.more()
     assert chains(place, variant)
+
+
+def rules(place: Lab, variant: Variant) -> list[str]:
+    """The rules of iptables that are there, in both families."""
+    saved = "".join(within(place, f"{family}-{variant.value}-save") for family in ("iptables", "ip6tables"))
+    return re.findall(r"^-A .*", saved, re.M)
 
 
 def chains(place: Lab, variant: Variant) -> list[str]:
