@@ -1,0 +1,98 @@
+"""The command line: ``./dev bench`` is ``python -m benchmarks``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from benchmarks import dataplane, start_and_change
+from benchmarks.client import Unanswered
+from benchmarks.network import alone
+from benchmarks.processes import Failed
+from benchmarks.progress import Progress
+from benchmarks.report import Column, machine, table
+from benchmarks.subjects import SUBJECTS, Subject
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the benchmark of a command line; the results go to the standard output."""
+    arguments = _parser().parse_args(argv)
+    variants = SUBJECTS[arguments.mode]
+    if arguments.variant not in (None, *variants):
+        print(f"mode {arguments.mode} has the variants {', '.join(variants)}", file=sys.stderr)
+        return 2
+    if os.geteuid():
+        print("the benchmarks make network namespaces, which only root may: run them with sudo", file=sys.stderr)
+        return 1
+    subject = variants[arguments.variant or next(iter(variants))]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # clean up then, too
+    logging.disable()  # what the daemon's parts would say here, the daemon says in its own log
+    try:
+        with Progress() as progress, alone(lambda: progress.step("waiting for another benchmark to end")):
+            print(arguments.run(subject, arguments, progress))
+    except (Failed, Unanswered, OSError) as error:
+        print(f"the benchmark failed: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--mode", choices=SUBJECTS, default="iptables", help="the proxy mode (default: iptables)")
+    common.add_argument("--variant", help="of iptables mode: nft (default) or legacy")
+    common.add_argument("--runs", type=int, default=1, help="so many runs of each; the best figures count")
+    common.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    parser = argparse.ArgumentParser(prog="./dev bench", description="Measure kpx, beside the floor of the kernel.")
+    commands = parser.add_subparsers(required=True, metavar="BENCHMARK")
+    start = commands.add_parser(
+        "start-and-change", parents=[common], help="from the daemon's start, and from a change, to the first answer"
+    )
+    start.add_argument("--services", type=int, nargs="+", default=[1000, 5000, 10000])
+    start.add_argument("--changes", type=int, default=20, help="how many changes to time (default: 20)")
+    start.add_argument("--idle", type=float, default=10.0, help="seconds to watch the idle daemon (default: 10)")
+    start.set_defaults(run=_start_and_change)
+    rate = commands.add_parser("dataplane", parents=[common], help="new connections through a ClusterIP")
+    rate.add_argument("--services", type=int, nargs="+", default=[0, 1, 1000, 10000])
+    rate.add_argument("--seconds", type=float, default=5.0, help="length of a measurement (default: 5)")
+    rate.set_defaults(run=_dataplane)
+    return parser
+
+
+def _start_and_change(subject: Subject, arguments: argparse.Namespace, progress: Progress) -> str:
+    runs: dict[tuple[str, ...], list[start_and_change.Result]] = {}
+    for services in arguments.services:
+        for run in range(arguments.runs):
+            progress.of(f"{subject.name}, {services} Services, run {run + 1}")
+            result = start_and_change.run(subject, services, arguments.changes, arguments.idle, progress)
+            runs.setdefault((result.subject, f"{services:,}"), []).append(result)
+    return _report(arguments.output, ["mode", "services"], start_and_change.COLUMNS, runs)
+
+
+def _dataplane(subject: Subject, arguments: argparse.Namespace, progress: Progress) -> str:
+    runs: dict[tuple[str, ...], list[dataplane.Result]] = {}
+    for services in arguments.services:
+        for run in range(arguments.runs):
+            progress.of(f"{subject.name}, {services} Services, run {run + 1}")
+            for result in dataplane.run(subject, services, arguments.seconds, progress):
+                runs.setdefault((result.subject, f"{services:,}", result.to), []).append(result)
+    return _report(arguments.output, ["mode", "services", "to"], dataplane.COLUMNS, runs)
+
+
+def _report(
+    output: str, names: list[str], columns: Iterable[Column[Any]], runs: dict[tuple[str, ...], list[Any]]
+) -> str:
+    if output == "json":
+        results = [result for of_one in runs.values() for result in of_one]
+        return msgspec.json.format(msgspec.json.encode({"machine": machine(), "results": results})).decode()
+    return f"{table(names, list(columns), runs.items())}\n\n{machine()}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
