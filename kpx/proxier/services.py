@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kpx.cluster.objects import Service, ServicePort
 from kpx.net import Family, canonical_ip, canonical_network, family_of
@@ -71,9 +71,9 @@ def service_ports(service: Service, family: Family) -> tuple[ServicePortSpec, ..
     address = _cluster_ip(service, family)
     if address is None:
         return ()
-    common = _common_fields(service, family, address)
+    any_port = _any_port(service, family, address)
     ports = {(port.name, port.protocol): port for port in service.spec.ports or ()}
-    return tuple(_service_port(service, port, common) for port in ports.values())
+    return tuple(_this_port(any_port, port) for port in ports.values())
 
 
 def _cluster_ip(service: Service, family: Family) -> str | None:
@@ -93,28 +93,18 @@ def _cluster_ip(service: Service, family: Family) -> str | None:
     return address if spec.ip_families or family_of(address) is family else None
 
 
-@dataclass(frozen=True, slots=True)
-class _Common:
-    """What all ports of a Service share."""
-
-    cluster_ip: str
-    affinity: int | None
-    external_ips: tuple[str, ...]
-    load_balancer_ips: tuple[str, ...]
-    source_ranges: tuple[str, ...]
-    internal_local: bool
-    external_local: bool
-    health_check_port: int | None
-
-
-def _common_fields(service: Service, family: Family, address: str) -> _Common:
-    spec = service.spec
+def _any_port(service: Service, family: Family, address: str) -> ServicePortSpec:
+    """What all ports of a Service share; the port itself is still to be filled in."""
+    spec, name = service.spec, service_name(service)
     external_local = spec.external_traffic_policy == "Local" and (
         spec.type in ("LoadBalancer", "NodePort") or (spec.type == "ClusterIP" and bool(spec.external_ips))
     )
     ingress = service.status.load_balancer.ingress if service.status and service.status.load_balancer else None
-    return _Common(
+    return ServicePortSpec(
+        name=ServicePortName(name.namespace, name.name, "", ""),
         cluster_ip=address,
+        port=0,
+        node_port=0,
         affinity=_affinity(service),
         external_ips=_of_family(spec.external_ips or (), canonical_ip, family),
         load_balancer_ips=_of_family(
@@ -124,6 +114,7 @@ def _common_fields(service: Service, family: Family, address: str) -> _Common:
         internal_local=spec.internal_traffic_policy == "Local",
         external_local=external_local,
         health_check_port=_health_check_port(service),
+        age=(service.metadata.creation_timestamp or "", name),
     )
 
 
@@ -160,23 +151,10 @@ def _health_check_port(service: Service) -> int | None:
     return service.spec.health_check_node_port
 
 
-def _service_port(service: Service, port: ServicePort, common: _Common) -> ServicePortSpec:
-    name = service_name(service)
+def _this_port(any_port: ServicePortSpec, port: ServicePort) -> ServicePortSpec:
     if not 0 < port.port < 65536 or not 0 <= port.node_port < 65536:
         raise InvalidObject(f"its port {port.port} (node port {port.node_port}) is out of range")
     if port.protocol not in ("TCP", "UDP", "SCTP"):
         raise InvalidObject(f"its protocol {port.protocol!r} is none of TCP, UDP, SCTP")
-    return ServicePortSpec(
-        name=ServicePortName(name.namespace, name.name, port.name, port.protocol),
-        cluster_ip=common.cluster_ip,
-        port=port.port,
-        node_port=port.node_port,
-        affinity=common.affinity,
-        external_ips=common.external_ips,
-        load_balancer_ips=common.load_balancer_ips,
-        source_ranges=common.source_ranges,
-        internal_local=common.internal_local,
-        external_local=common.external_local,
-        health_check_port=common.health_check_port,
-        age=(service.metadata.creation_timestamp or "", name),
-    )
+    name = any_port.name._replace(port=port.name, protocol=port.protocol)
+    return replace(any_port, name=name, port=port.port, node_port=port.node_port)
