@@ -13,6 +13,8 @@ from kpx.lab.lifecycle import DEFAULT_NAME, Lab, LabError
 from kpx.net import Family
 
 OK, COULD_NOT_RUN, FAILED = 0, 1, 3
+# What prints the rules of a mode.
+_RULES = {"iptables": "iptables-save -t nat", "nftables": "nft list table ip kpx"}
 
 
 def _reported(run: Callable[[], int]) -> int:
@@ -127,7 +129,7 @@ def _introduction(lab: Lab) -> str:
             "Try:",
             f"  {kpx} lab exec{option} client curl -s 10.199.0.21:30080        # a node port, from outside",
             f"  {kpx} lab exec{option} a11 curl -s 10.96.100.1                 # a ClusterIP, from a pod",
-            f"  {kpx} lab exec{option} node-a iptables-save -t nat             # the rules",
+            f"  {kpx} lab exec{option} node-a {_RULES[lab.mode]}  # the rules",
             f"  {kpx} lab exec{option} node-a curl -s 127.0.0.1:10249/metrics  # the metrics",
             f"  edit a file in {lab.manifests}: the rules follow",
             f"  {kpx} lab down{option}",
