@@ -121,6 +121,7 @@ def _line(result: Result) -> str:
 def _introduction(lab: Lab) -> str:
     """The lab, and what to try in it."""
     option = "" if lab.name == DEFAULT_NAME else f" --name {lab.name}"
+    rules = _RULES.get(lab.mode, _RULES["iptables"])
     kpx = shutil.which("kpx") or f"{sys.executable} -m kpx"
     return "\n".join(
         [
@@ -129,7 +130,7 @@ def _introduction(lab: Lab) -> str:
             "Try:",
             f"  {kpx} lab exec{option} client curl -s 10.199.0.21:30080        # a node port, from outside",
             f"  {kpx} lab exec{option} a11 curl -s 10.96.100.1                 # a ClusterIP, from a pod",
-            f"  {kpx} lab exec{option} node-a {_RULES[lab.mode]}  # the rules",
+            f"  {kpx} lab exec{option} node-a {rules}  # the rules",
             f"  {kpx} lab exec{option} node-a curl -s 127.0.0.1:10249/metrics  # the metrics",
             f"  edit a file in {lab.manifests}: the rules follow",
             f"  {kpx} lab down{option}",
