@@ -9,9 +9,9 @@ import pytest
 from kpx.kernel.iptables.program import Iptables
 from kpx.lab import Lab
 from kpx.net import Family
-from tests.kernel.packets.test_scenarios import SCENARIOS, play
 from tests.packets.node import IPTABLES_NFT
 from tests.packets.own import Kpx
+from tests.packets.plays import SCENARIOS, play
 from tests.packets.rulekinds import kinds, without
 from tests.packets.runner import Unexpected
 
