@@ -80,7 +80,8 @@ def test_two_reads_are_of_one_state_while_another_changes_it(nft: Nft, ip: Skele
                 pair = Element(element.key * 2)
                 both = (Elements(ip.cluster_ips, (element,)), Elements(ip.hairpin, (pair,)))
                 own.apply(Transaction(ip.table, tuple(map(add, both))))
-                if stop.wait(0.0005):
+                # Ever slower, so that a reader gets its turn on a busy machine as well.
+                if stop.wait(0.0005 * index):
                     return
 
     writer = threading.Thread(target=write)
