@@ -12,9 +12,9 @@ import os
 import select
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 NETLINK_NETFILTER = 12
 NETLINK_GENERIC = 16
@@ -53,6 +53,8 @@ _ATTRIBUTE = struct.Struct("=HH")  # length, type
 _ERROR = struct.Struct("=i")
 _RECEIVE_BYTES = 1 << 20
 _DUMP_ATTEMPTS = 5
+# Requests in a datagram: errors of all of them fit the receive buffer, and the cost of a send hardly shows.
+_PIPELINED = 200
 
 T = TypeVar("T")
 
@@ -83,6 +85,14 @@ class Message:
     sequence: int
     port: int
     payload: memoryview
+
+
+class Request(NamedTuple):
+    """A request of a `Socket.pipeline`: message type, flags besides NLM_F_REQUEST, and what follows the header."""
+
+    kind: int
+    flags: int
+    payload: bytes
 
 
 def attribute(kind: int, value: bytes) -> bytes:
@@ -200,6 +210,39 @@ class Socket:
         sequence = self.next_sequence()
         self._socket.send(message(kind, flags | NLM_F_REQUEST | NLM_F_ACK, sequence, payload))
         return list(self._replies(sequence, what))
+
+    def pipeline(self, requests: Sequence[Request]) -> dict[int, Refusal]:
+        """Make requests that answer nothing, many in a datagram; return what the kernel refuses, by place.
+
+        A refused request does not keep the others from being made. Netfilter's own batches are another thing.
+        """
+        refused: dict[int, Refusal] = {}
+        for start in range(0, len(requests), _PIPELINED):
+            part = requests[start : start + _PIPELINED]
+            first = self.next_sequence(len(part))
+            # Only the last is acknowledged: an error is told in any case, and all are done in order.
+            last = len(part) - 1
+            flags = [NLM_F_REQUEST] * last + [NLM_F_REQUEST | NLM_F_ACK]
+            self.send(
+                b"".join(
+                    message(one.kind, one.flags | flags[at], first + at, one.payload) for at, one in enumerate(part)
+                )
+            )
+            for at, error in self._errors(first, last):
+                refused[start + at] = error
+        return refused
+
+    def _errors(self, first: int, last: int) -> Iterator[tuple[int, Refusal]]:
+        """The errors of requests with consecutive sequence numbers, up to the answer to the last one."""
+        while True:
+            for reply in messages(self._socket.recv(_RECEIVE_BYTES)):
+                at = reply.sequence - first
+                if reply.type != NLMSG_ERROR or not 0 <= at <= last:
+                    continue
+                if error := refusal(reply):
+                    yield at, error
+                if at == last:
+                    return
 
     def dump(self, kind: int, payload: bytes, what: str, flags: int = 0) -> Iterator[Message]:
         """All objects that a dump request yields, one by one.
