@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kpx.kernel.netlink import Message, Overrun, Socket, attributes, read_whole
+from kpx.kernel.netlink import Message, Overrun, Socket, attributes, messages, read_whole
 from kpx.net import Family
 
 NETLINK_ROUTE = 0
@@ -56,22 +56,30 @@ def _decode(reply: Message, names: dict[int, str]) -> InterfaceAddress | None:
     return InterfaceAddress(names[index], socket.inet_ntop(af, value), prefix, _FAMILIES[af])
 
 
-def address_changes(stop: threading.Event, poll: float = 1.0) -> Iterator[None]:
+def address_changes(stop: threading.Event, poll: float = 1.0, ignored: str = "") -> Iterator[None]:
     """Yield after addresses were added or removed, once for each burst, until `stop` is set (seen within `poll` s).
 
-    No change after this call is missed, however late the first is asked for.
+    No change after this call is missed, however late the first is asked for. Those of the interface `ignored` are left
+    out.
     """
-    return _changes(Socket(NETLINK_ROUTE, groups=(_RTNLGRP_IPV4_IFADDR, _RTNLGRP_IPV6_IFADDR)), stop, poll)
+    netlink = Socket(NETLINK_ROUTE, groups=(_RTNLGRP_IPV4_IFADDR, _RTNLGRP_IPV6_IFADDR))
+    return _changes(netlink, stop, poll, ignored)
 
 
-def _changes(netlink: Socket, stop: threading.Event, poll: float) -> Iterator[None]:
+def _changes(netlink: Socket, stop: threading.Event, poll: float, ignored: str) -> Iterator[None]:
     with netlink:
         while not stop.is_set():
             try:
-                changed = netlink.receive(poll) is not None
-                while netlink.receive(0) is not None:
-                    pass
+                changed = _concern(netlink.receive(poll), ignored)
+                while (data := netlink.receive(0)) is not None:
+                    changed = _concern(data, ignored) or changed
             except Overrun:
                 changed = True
             if changed:
                 yield
+
+
+def _concern(data: bytes | None, ignored: str) -> bool:
+    """Whether announcements are of another interface than the one that is ignored, or of one that is gone."""
+    names = dict(socket.if_nameindex()) if data and ignored else {}
+    return any(names.get(_IFADDRMSG.unpack_from(one.payload)[4]) != ignored for one in messages(data or b""))
