@@ -25,9 +25,9 @@ from kpx.config.effective import effective_configuration
 from kpx.lab import namespaces
 from kpx.net import Family
 from kpx.proxier.family import Clocks, FamilyProxier
-from kpx.proxier.modes import Mode
 from kpx.proxier.observer import Observer, Sync
 from kpx.proxier.server import family_proxier
+from kpx.proxier.site import Mode
 from kpx.proxier.surroundings import surroundings
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from kpx.kernel.iptables.program import LOCK_SECONDS, Iptables, Variant
 from kpx.net import Family
-from kpx.proxier.modes import IptablesMode
+from kpx.proxier.iptables.mode import IptablesMode
 
 _KUBELET_CHAIN = "KUBE-IPTABLES-HINT"
 

@@ -8,7 +8,7 @@ from kpx.kernel.netlink import NETLINK_NETFILTER, NLMSG_ERROR, Socket, messages,
 from kpx.kernel.nft.batch import encode
 from kpx.kernel.nft.connection import Nft
 from kpx.kernel.nft.transaction import Transaction
-from kpx.proxier.modes import NftablesMode
+from kpx.proxier.nftables.mode import NftablesMode
 
 _ANSWER_SECONDS = 30.0
 

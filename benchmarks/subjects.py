@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from benchmarks.iptables import IptablesSubject
 from benchmarks.nftables import NftablesSubject
 from kpx.kernel.iptables.program import Variant
-from kpx.proxier.modes import Mode
+from kpx.proxier.site import Mode
 
 
 class Recording(Protocol):

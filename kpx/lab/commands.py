@@ -14,7 +14,7 @@ from kpx.net import Family
 
 OK, COULD_NOT_RUN, FAILED = 0, 1, 3
 # What prints the rules of a mode.
-_RULES = {"iptables": "iptables-save -t nat", "nftables": "nft list table ip kpx"}
+_RULES = {"iptables": "iptables-save -t nat", "ipvs": "ipvsadm -Ln", "nftables": "nft list table ip kpx"}
 
 
 def _reported(run: Callable[[], int]) -> int:

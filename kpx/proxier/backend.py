@@ -47,6 +47,9 @@ class Backend(Protocol):
     def drifted(self) -> str | None:
         """What others have done to our rules since the last call, in words, or None. Cheap: called every second."""
 
+    def tend(self) -> None:
+        """Finish what had to wait, such as the draining of real servers. Cheap: called every second or so."""
+
     def cleanup(self) -> None:
         """Remove everything that is this mode's, and nothing else."""
 

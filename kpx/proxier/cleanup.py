@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Iterator
 
+from kpx.kernel.dummy import NotADummy
+from kpx.kernel.ipset import IpsetUnavailable
 from kpx.kernel.iptables.program import Iptables, IptablesError, installed
+from kpx.kernel.iptables.tables import parse
+from kpx.kernel.ipvs.table import IpvsUnavailable
 from kpx.kernel.netlink import NetlinkError
 from kpx.kernel.nft.connection import Nft
 from kpx.kernel.nft.objects import Table
@@ -14,14 +20,22 @@ from kpx.kernel.nft.wire import TableName
 from kpx.logs import v
 from kpx.net import Family
 from kpx.proxier.backend import BackendError
-from kpx.proxier.iptables.backend import IptablesBackend
-from kpx.proxier.iptables.settings import Settings
+from kpx.proxier.iptables import compare as iptables_mode
+from kpx.proxier.iptables.compare import keep_text
+from kpx.proxier.iptables.footprint import Footprint, removal
+from kpx.proxier.iptables.watched import WatchedTables, named
+from kpx.proxier.ipvs import remains
+from kpx.proxier.ipvs import rules as ipvs_mode
+from kpx.proxier.ipvs.remains import Remains
 from kpx.proxier.nftables.settings import NF_FAMILIES, TABLE
 from kpx.proxier.observer import Observer, Sync
 
 logger = logging.getLogger(__name__)
 
 _STOCK_TABLE = "kube-proxy"
+_FOOTPRINTS = {"iptables": iptables_mode.FOOTPRINT, "ipvs": ipvs_mode.FOOTPRINT}
+# How often it is looked whether connections of a former mode have ended, in seconds.
+_DRAIN_SECONDS = 5.0
 
 
 def cleanup() -> None:
@@ -41,6 +55,7 @@ def _clean(family: Family) -> Iterator[str]:
         return
     yield from _remove_tables(family, _STOCK_TABLE)
     yield from _remove_chains(family)
+    yield from _remove_virtual_servers(family)
 
 
 class TakeOver(Observer):
@@ -58,10 +73,11 @@ class TakeOver(Observer):
 
     def _remove_others(self, family: Family) -> Iterator[str]:
         yield from _remove_tables(family, _STOCK_TABLE)
-        if self._mode == "nftables":
-            yield from _remove_chains(family)
-        else:
+        if self._mode != "nftables":
             yield from _remove_tables(family, TABLE)
+        yield from _remove_chains(family, kept=self._mode)
+        if self._mode != "ipvs":
+            yield from _drain_virtual_servers(family)
 
 
 def _raise(failures: Iterator[str]) -> None:
@@ -93,8 +109,11 @@ def _remove_tables(family: Family, name: str) -> Iterator[str]:
             yield str(error)
 
 
-def _remove_chains(family: Family) -> Iterator[str]:
-    """Remove the chains of iptables mode, of both variants; yields what went wrong."""
+def _remove_chains(family: Family, kept: str = "") -> Iterator[str]:
+    """Remove the chains of modes iptables and ipvs, but for those of the mode `kept`, of both variants of iptables.
+
+    Yields what went wrong.
+    """
     try:
         programs = installed()
     except IptablesError as error:
@@ -102,14 +121,61 @@ def _remove_chains(family: Family) -> Iterator[str]:
         return
     for iptables in programs:
         if iptables.family is family:
-            yield from _remove_chains_of(iptables)
+            yield from _remove_chains_of(iptables, kept)
 
 
-def _remove_chains_of(iptables: Iptables) -> Iterator[str]:
-    backend = IptablesBackend(iptables, Settings(iptables.family))
+def _remove_chains_of(iptables: Iptables, kept: str) -> Iterator[str]:
+    spared = _FOOTPRINTS.get(kept)
+    footprint = Footprint.merged(one for mode, one in _FOOTPRINTS.items() if mode != kept)
+    tables = WatchedTables(iptables, lambda *_: False)
     try:
-        backend.cleanup()
-    except BackendError as error:
+        if spared and not _suspected(iptables, footprint, spared):
+            return
+        if held := tables.remove(removal(tables.read(keep_text), footprint, spared)):
+            yield f"chains that rules of others lead to are empty, but still there: {named(held)}"
+    except IptablesError as error:
         yield str(error)
     finally:
-        backend.close()
+        tables.close()
+
+
+def _suspected(iptables: Iptables, footprint: Footprint, spared: Footprint) -> bool:
+    """Whether there is anything to remove, by the smallest of the tables: the others can take seconds to read."""
+    chains = parse(iptables.save("filter"), lambda _: False).table("filter")
+    return any(footprint.owns("filter", one) and not spared.owns("filter", one) for one in chains)
+
+
+def _remove_virtual_servers(family: Family) -> Iterator[str]:
+    """Remove what ipvs mode has besides rules, with the connections that it serves; yields what went wrong."""
+    if remains.possible():
+        try:
+            with Remains(family) as left:
+                left.remove()
+        except (OSError, IpvsUnavailable, IpsetUnavailable, NotADummy) as error:
+            yield str(error)
+
+
+def _drain_virtual_servers(family: Family) -> Iterator[str]:
+    """Remove what of ipvs mode no connection needs now, and the rest in the background; yields what went wrong."""
+    if not remains.possible():
+        return
+    try:
+        with Remains(family) as left:
+            needed = left.drain()
+    except (OSError, IpvsUnavailable, IpsetUnavailable, NotADummy) as error:
+        yield str(error)
+        return
+    if needed:
+        logger.info("%s: %d virtual servers stay until their last connections end", family.value, needed)
+        threading.Thread(target=_drain, args=(family,), name=f"drain {family.value}", daemon=True).start()
+
+
+def _drain(family: Family) -> None:
+    try:
+        with Remains(family) as left:
+            while left.drain():
+                time.sleep(_DRAIN_SECONDS)
+    except (OSError, NotADummy) as error:
+        logger.error("%s: virtual servers of a former mode stay: %s", family.value, error)
+    else:
+        logger.info("%s: the last virtual server of a former mode is gone", family.value)

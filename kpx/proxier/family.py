@@ -133,6 +133,7 @@ class FamilyProxier:
         if now >= self._next_drift_check:
             self._next_drift_check = now + self._drift_pause
             self._check_drift()
+            self._tend()
         if self._schedule.due(now):
             self.sync()
 
@@ -148,6 +149,12 @@ class FamilyProxier:
         except BackendError as error:
             logger.error("%s rules could not be checked: %s", self.family.value, error)
         return bool(self._drift)
+
+    def _tend(self) -> None:
+        try:
+            self._backend.tend()
+        except BackendError as error:
+            logger.error("%s: what waited could not be finished: %s", self.family.value, error)
 
     def verify(self, reason: str) -> None:
         """Have all rules compared with what they should be, as soon as the schedule allows."""

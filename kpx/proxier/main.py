@@ -29,8 +29,8 @@ from kpx.proxier.cleanup import cleanup
 from kpx.proxier.loop import ProxyStopped
 from kpx.proxier.memory import return_freed_memory
 from kpx.proxier.metrics import Metrics
-from kpx.proxier.modes import ModeUnavailable
 from kpx.proxier.server import Cluster, Server
+from kpx.proxier.site import ModeUnavailable
 from kpx.proxier.surroundings import StartError
 
 logger = logging.getLogger(__name__)

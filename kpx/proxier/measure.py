@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Hashable
 
 from kpx.cluster.events import Key
 from kpx.cluster.objects import Kind
@@ -24,7 +25,8 @@ class Measure(Observer):
         self._metrics = metrics
         self._mode = mode
         self._wall = wall
-        self._no_local: dict[Family, dict[str, int]] = {}
+        # By family and policy: what has no local endpoint, with the number of its ports.
+        self._no_local: dict[tuple[Family, str], Counter[Hashable]] = {}
         self._told: dict[Key, str] = {}
         # The Services of which the kernel refused a port, by family; what is programmed now is refused no more.
         self._refused: dict[Family, set[Key]] = {}
@@ -102,12 +104,15 @@ class Measure(Observer):
             partial_failures.labels(sync.family.value).inc()
 
     def _count_no_local(self, sync: Sync) -> None:
-        counts = self._no_local.setdefault(sync.family, {"internal": 0, "external": 0})
-        for port, now in sync.delta.now.items():
-            for policy in counts:
-                counts[policy] += _lacks_local(now, policy) - _lacks_local(sync.delta.before[port], policy)
-        for policy, count in counts.items():
-            self._metrics.no_local_endpoints.labels(sync.family.value, policy).set(count)
+        for policy in ("internal", "external"):
+            lacking = self._no_local.setdefault((sync.family, policy), Counter())
+            for port, now in sync.delta.now.items():
+                # kube-proxy counts service ports, but Services in mode ipvs.
+                counted = port.service if self._mode == "ipvs" else port
+                lacking[counted] += _lacks_local(now, policy) - _lacks_local(sync.delta.before[port], policy)
+                if not lacking[counted]:
+                    del lacking[counted]
+            self._metrics.no_local_endpoints.labels(sync.family.value, policy).set(len(lacking))
 
 
 def _service(port: ServicePortName) -> Key:

@@ -146,6 +146,7 @@ class Metrics:
         # Of each mode: the failed syncs, and those of them that were partial.
         self.failures: dict[str, tuple[Counter, Counter | None]] = {
             "iptables": (self.iptables_restore_failures, self.iptables_partial_restore_failures),
+            "ipvs": (self.iptables_restore_failures, None),
             "nftables": (self.nftables_sync_failures, None),
         }
 

@@ -32,20 +32,26 @@ from kpx.proxier.health import NodeEligibility, ProxyHealth
 from kpx.proxier.health_servers import HealthChecks, ServiceHealthServers
 from kpx.proxier.http_messages import Handler
 from kpx.proxier.http_server import RETRY_SECONDS, HTTPServer, ListenError
+from kpx.proxier.ipvs.names import DEVICE
 from kpx.proxier.kernel_metrics import AccountingMetrics, ConntrackMetrics
 from kpx.proxier.loop import Inbox, Loop, Resync, Stop, Verify
 from kpx.proxier.measure import Measure
 from kpx.proxier.metrics import Metrics
 from kpx.proxier.metrics_server import MetricsPages
-from kpx.proxier.modes import Mode, Site, mode_named
+from kpx.proxier.modes import mode_of
 from kpx.proxier.observer import Observer, Observers
 from kpx.proxier.plan import Viewpoint
 from kpx.proxier.rival import wait_until_alone
 from kpx.proxier.runner import SyncSchedule
+from kpx.proxier.site import Mode, Site
 from kpx.proxier.surroundings import StartError, Surroundings, await_node, surroundings
 
 logger = logging.getLogger(__name__)
 
+# kube-proxy's words, for those who look for them.
+IPVS_DEPRECATED = (
+    "The ipvs proxier is now deprecated and may be removed in a future release. Please use 'nftables' instead."
+)
 # The longest, in seconds, that the last Event of a process is waited for.
 _FLUSH_SECONDS = 5.0
 
@@ -93,7 +99,7 @@ class Server:
         if config.min_sync_period.seconds > FULL_SYNC_SECONDS:
             longest = f"{FULL_SYNC_SECONDS / 3600:g}h"
             raise StartError(f"minSyncPeriod is {config.min_sync_period}: it can be {longest} at most")
-        self._mode = mode_named(config.mode)
+        self._mode = mode_of(config)
         self._arguments = arguments
         self._config = config
         self._cluster = cluster
@@ -134,6 +140,9 @@ class Server:
         self._serve(http)
         self._watch(here)
         self._record(EventType.NORMAL, "Starting", "")
+        if self._config.mode == "ipvs":
+            logger.error("%s", IPVS_DEPRECATED)
+            self._record(EventType.WARNING, "IPVSDeprecation", IPVS_DEPRECATED)
         Loop(self._inbox, families, observer, clocks, backlog).run()
 
     def _follow(self) -> None:
@@ -227,12 +236,12 @@ class Server:
                 watch_file(self._arguments.config, lambda: self._end(UPDATED), self._stop)
             except OSError as error:
                 raise StartError(f"{error.filename}: {error.strerror}; see fs.inotify.max_user_watches") from error
-        if not all(site.node_ports.match_all for site in here.sites):
+        if self._config.mode == "ipvs" or not all(site.node_ports.match_all for site in here.sites):
             threading.Thread(target=self._follow_addresses, name="addresses", daemon=True).start()
 
     def _follow_addresses(self) -> None:
         """Node ports answer on the addresses that the node has now, not on those it had at the start."""
-        for _ in links.address_changes(self._stop):
+        for _ in links.address_changes(self._stop, ignored=DEVICE):
             self._inbox.put(Verify("the node's addresses changed"))
 
 

@@ -6,13 +6,13 @@ import logging
 import queue
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from kpx.cluster.events import Applied, Event, Synced
 from kpx.cluster.objects import Kind, Node
 from kpx.config.types import KubeProxyConfiguration
 from kpx.net import Family, canonical_network
 from kpx.proxier.loop import Inbox, ProxyStopped, Resync, Stop, Verify
-from kpx.proxier.modes import Mode, Site, host_has_ipv6
 from kpx.proxier.node import (
     NodeAddresses,
     is_fatal,
@@ -25,11 +25,13 @@ from kpx.proxier.node import (
     zone_of,
 )
 from kpx.proxier.nodeports import NodePortAddresses, resolve_primary
+from kpx.proxier.site import Mode, Site
 
 logger = logging.getLogger(__name__)
 
 _ADDRESS_SECONDS = 30.0
 _POD_CIDR_SECONDS = 300.0
+_DISABLED = Path("/proc/sys/net/ipv6/conf/all/disable_ipv6")
 
 
 class StartError(Exception):
@@ -97,7 +99,7 @@ def surroundings(config: KubeProxyConfiguration, mode: Mode, name: str, node: No
             "Can't determine this node's IP, assuming loopback; if this is incorrect, "
             "please set the --bind-address flag"
         )
-    families = [family for family in mode.families() if family is Family.IPV4 or host_has_ipv6()]
+    families = [family for family in mode.families() if family is Family.IPV4 or _host_has_ipv6()]
     if addresses.primary not in families:
         raise StartError(f'no support for primary IP family "{addresses.primary.value}"')
     dual_stack = len(families) > 1
@@ -119,3 +121,8 @@ def _site(config: KubeProxyConfiguration, node: Node | None, addresses: NodeAddr
         local_traffic=local_traffic(config, node, family),
         node_ports=NodePortAddresses(cidrs, family),
     )
+
+
+def _host_has_ipv6() -> bool:
+    """Whether the host has IPv6 at all."""
+    return Path("/proc/net/if_inet6").exists() and not (_DISABLED.exists() and _DISABLED.read_text().strip() == "1")

@@ -48,6 +48,7 @@ class Variant:
 IPTABLES_NFT = Variant("iptables-nft", "iptables")
 IPTABLES_LEGACY = Variant("iptables-legacy", "iptables", "legacy")
 NFTABLES = Variant("nftables", "nftables")
+IPVS = Variant("ipvs", "ipvs", "legacy")
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,11 +28,14 @@ from kpx.net import Family
 from kpx.proxier.conntrack import ConntrackCleaner
 from kpx.proxier.consequences import CleanConntrack
 from kpx.proxier.family import Clocks
+from kpx.proxier.iptables.mode import IptablesMode
+from kpx.proxier.ipvs.mode import IpvsMode
 from kpx.proxier.loop import Inbox, Loop
 from kpx.proxier.metrics import Metrics
-from kpx.proxier.modes import IptablesMode, Mode, NftablesMode
+from kpx.proxier.nftables.mode import NftablesMode
 from kpx.proxier.observer import Observer, Observers, Sync
 from kpx.proxier.server import family_proxier
+from kpx.proxier.site import Mode
 from kpx.proxier.surroundings import surroundings
 from tests.packets.node import Node, Variant
 from tests.packets.scenario import Object
@@ -67,7 +70,7 @@ class Kpx:
         return self._thread.submit(work).result()
 
     def _start(self, objects: list[Object], config: KubeProxyConfiguration) -> None:
-        mode = self._mode()
+        mode = self._mode(config)
         known = read(objects)
         node = next((thing for thing in known.values() if isinstance(thing, NodeObject)), None)
         here = surroundings(config, mode, NODE, node)
@@ -81,10 +84,11 @@ class Kpx:
         self._loop = Loop(self._inbox, [self._proxier], observer, clocks)
         self._deliver(objects, first=True)
 
-    def _mode(self) -> Mode:
+    def _mode(self, config: KubeProxyConfiguration) -> Mode:
         if self._variant.mode == "nftables":
             return NftablesMode()
-        return IptablesMode(Iptables(self._family, Programs(self._variant.flavour)))
+        programs = Iptables(self._family, Programs(self._variant.flavour))
+        return IpvsMode(config.ipvs.scheduler, programs) if self._variant.mode == "ipvs" else IptablesMode(programs)
 
     def _deliver(self, objects: list[Object], *, first: bool = False) -> None:
         known = read(objects)

@@ -157,16 +157,35 @@ def find(family: Family, among: Family | None = None) -> Iptables:
     hinted = [variant for variant in installed if _hinted(Iptables(looked_at, variant))]
     if len(hinted) == 1:
         return Iptables(family, hinted[0])
-    best = max(hinted or installed, key=lambda variant: (_rules(Iptables(looked_at, variant)), variant is Variant.NFT))
+    # A kernel may lack the interface of programs that are installed.
+    able = [one for one in hinted or installed if one is Variant.LEGACY or Iptables(looked_at, one).supported()]
+    best = max(
+        able or hinted or installed,
+        key=lambda variant: (_rules(Iptables(looked_at, variant)), variant is Variant.NFT),
+    )
     return Iptables(family, best)
 
 
 def installed() -> list[Iptables]:
-    """The programs of every family and variant that the node has, but for legacy ones whose kernel tables do not
-    exist: looking at those would bring them into being."""
+    """The programs of every family and variant that can have rules on the node.
+
+    Left out are legacy ones whose kernel tables do not exist, since looking at those would bring them into being, and
+    those whose interface the kernel lacks.
+    """
     found = [Iptables(family, variant) for family in Family for variant in Variant if _installed(family, variant)]
     candidates = found or [_plain(family) for family in Family]
-    return [one for one in candidates if one.variant is Variant.NFT or _has_legacy_tables(one.family)]
+    return [one for one in candidates if _can_have_rules(one)]
+
+
+def _can_have_rules(iptables: Iptables) -> bool:
+    if iptables.variant is Variant.LEGACY:
+        return _has_legacy_tables(iptables.family)
+    try:
+        for _ in iptables.save("filter"):
+            pass
+    except IptablesError:
+        return False
+    return True
 
 
 def _has_legacy_tables(family: Family, table: str = "") -> bool:

@@ -10,16 +10,16 @@ from itertools import islice
 from typing import NamedTuple
 
 from kpx.kernel.iptables.program import Iptables, IptablesError, Variant
-from kpx.kernel.iptables.tables import parse
-from kpx.kernel.iptables.watch import watch
 from kpx.proxier.backend import BackendError, Outcome
 from kpx.proxier.desired import Delta
 from kpx.proxier.frontends import Frontends, ServicePortName
-from kpx.proxier.iptables.compare import Comparison, cleanup_edit, concerns, keep_text
+from kpx.proxier.iptables.compare import FOOTPRINT, Comparison, concerns, keep_text
 from kpx.proxier.iptables.edit import Edit
+from kpx.proxier.iptables.footprint import removal
 from kpx.proxier.iptables.render import NO_RULES, PortRules, render
 from kpx.proxier.iptables.settings import Settings
-from kpx.proxier.iptables.skeleton import firewall_rule, skeleton_rules
+from kpx.proxier.iptables.skeleton import skeleton_rules
+from kpx.proxier.iptables.watched import WatchedTables, named
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,6 @@ class Change(NamedTuple):
 
 Changes = dict[ServicePortName, Change]
 Refused = dict[ServicePortName, str]
-Chains = list[tuple[str, str]]  # table, chain
 
 
 class _Refusal(IptablesError):
@@ -71,31 +70,18 @@ class IptablesBackend:
         self._endpoints = 0
         self._owned: Counter[str] = Counter()
         self._written: Counter[str] = Counter()
-        self._watch = watch(iptables, concerns)
-        self._foreign = ""
-        # Whether others changed the tables since they were last read: then what fails need not be ours to answer for.
-        self._disturbed = False
+        self._tables = WatchedTables(iptables, concerns)
 
     def close(self) -> None:
         """Stop watching the tables; the rules stay."""
-        self._watch.close()
+        self._tables.close()
 
     def service_cidrs(self, networks: tuple[str, ...]) -> bool:
         del networks  # kube-proxy's chains do not depend on them
         return False
 
     def drifted(self) -> str | None:
-        self._note_foreign()
-        foreign, self._foreign = self._foreign, ""
-        return foreign or None
-
-    def _note_foreign(self, own: int | None = None) -> None:
-        try:
-            changes = self._watch.changes(own)
-        except OSError as error:
-            raise BackendError(f"the rules cannot be watched: {error}") from error
-        self._foreign = "; ".join(filter(None, (self._foreign, changes)))
-        self._disturbed = self._disturbed or bool(changes)
+        return self._tables.changed_by_others()
 
     def sync(self, frontends: Mapping[ServicePortName, Frontends]) -> Outcome:
         large = sum(len(one.endpoints) for one in frontends.values()) > LARGE_CLUSTER_ENDPOINTS
@@ -115,19 +101,17 @@ class IptablesBackend:
         return Outcome(dict(self._written), dict(self._owned), refused, comparison.differences, comparison.count)
 
     def _read(self) -> Comparison:
-        self._note_foreign()
-        self._disturbed = False
-        return Comparison(parse(self._iptables.save(), keep_text))
+        return Comparison(self._tables.read(keep_text))
 
     def _sync(self, frontends: Mapping[ServicePortName, Frontends]) -> Comparison:
         """Make the kernel match, whatever is there; raises `_Refusal` where it refuses service ports."""
         self._installed, self._endpoints = {}, 0
         self._owned, self._written = skeleton_rules(self._settings), Counter()
         comparison = self._read()
-        self._apply(comparison.skeleton(self._settings))
+        self._edit(comparison.skeleton(self._settings))
         for ports in self._inputs(frontends):
             self._program({port: self._found(comparison, frontends[port]) for port in ports})
-        self._apply(comparison.leftovers())
+        self._edit(comparison.leftovers())
         return comparison
 
     def _culprits(
@@ -138,7 +122,7 @@ class IptablesBackend:
         A refused input may have changed a table before the one that it was refused for, so that each try starts from
         what the kernel holds then.
         """
-        if self._disturbed:
+        if self._tables.disturbed:
             raise error
         if len(ports) == 1:
             return {port: str(error) for port in ports}
@@ -169,12 +153,13 @@ class IptablesBackend:
             raise BackendError(str(error)) from error
         return self.sync({port: one for port, one in after.items() if one is not None})
 
+    def tend(self) -> None:
+        """Nothing waits in this mode."""
+
     def cleanup(self) -> None:
         try:
-            kernel = parse(self._iptables.save(), keep_text)
-            rule = firewall_rule(replace(self._settings, localhost_node_ports=True))
-            if held := self._apply(cleanup_edit(kernel, rule)):
-                raise BackendError(f"chains that rules of others lead to are empty, but still there: {_named(held)}")
+            if held := self._tables.remove(removal(self._tables.read(keep_text), FOOTPRINT)):
+                raise BackendError(f"chains that rules of others lead to are empty, but still there: {named(held)}")
         except IptablesError as error:
             raise BackendError(str(error)) from error
 
@@ -202,11 +187,13 @@ class IptablesBackend:
     def _program(self, changes: Changes) -> None:
         """Make changes, in one input; raises `_Refusal` if the fault is in them, and not in the programs or tables."""
         try:
-            self._restore(Edit.merged(change.edit for change in changes.values()))
+            edit = Edit.merged(change.edit for change in changes.values())
+            self._tables.edit(edit)
         except IptablesError as error:
             if self._broken():
                 raise
             raise _Refusal(changes, error) from error
+        self._count(edit)
         for port, change in changes.items():
             self._install(port, change)
 
@@ -226,47 +213,14 @@ class IptablesBackend:
             return True
         return False
 
-    def _apply(self, edit: Edit) -> Chains:
-        """Apply an edit that either adds lines or deletes chains; return those chains that rules of others hold."""
-        try:
-            self._restore(edit)
-        except IptablesError:
-            if not edit.deleted:
-                raise
-            self._restore(edit.sparing(edit.deleted))
-            held = self._delete(edit.deleted)
-            logger.warning("chains that rules of others lead to are empty, but still there: %s", _named(held))
-            return held
-        return []
+    def _edit(self, edit: Edit) -> None:
+        """Make an edit; chains that it deletes and rules of others hold are emptied."""
+        self._tables.remove(edit)
+        self._count(edit)
 
-    def _delete(self, chains: Chains) -> Chains:
-        """Delete empty chains, as many as the kernel lets go; return the others."""
-        edit = Edit()
-        for chain in chains:
-            edit.delete(*chain)
-        try:
-            self._restore(edit)
-        except IptablesError:
-            half = len(chains) // 2
-            return self._delete(chains[:half]) + self._delete(chains[half:]) if half else chains
-        return []
-
-    def _restore(self, edit: Edit) -> None:
-        if not edit:
-            return
-        self._note_foreign()
-        try:
-            process = self._iptables.restore(edit.lines())
-        except IptablesError as error:
-            self._note_foreign(own=error.process)
-            raise
-        self._note_foreign(own=process)
+    def _count(self, edit: Edit) -> None:
         for table in ("filter", "nat"):
             self._written[table] += edit.count(table)
-
-
-def _named(chains: Chains) -> str:
-    return ", ".join(f"{chain} ({table})" for table, chain in chains)
 
 
 def _endpoints(frontends: Frontends | None) -> int:

@@ -11,9 +11,10 @@ from collections.abc import Iterable
 from kpx.kernel.iptables.tables import Chain, Tables, digest
 from kpx.proxier.iptables import names
 from kpx.proxier.iptables.edit import Edit
+from kpx.proxier.iptables.footprint import Footprint
 from kpx.proxier.iptables.render import Line, PortRules
 from kpx.proxier.iptables.settings import Settings
-from kpx.proxier.iptables.skeleton import JUMPS, SHARED, firewall_rule, fixed_chains, is_tail, tail
+from kpx.proxier.iptables.skeleton import JUMPS, LOCALNET_RULE, SHARED, firewall_rule, fixed_chains, is_tail, tail
 
 _OURS = {
     "mangle": {names.CANARY},
@@ -29,6 +30,9 @@ _NOTED = 20
 def is_ours(table: str, chain: str) -> bool:
     """Whether a chain is of this mode."""
     return chain in _OURS.get(table, ()) or (table == "nat" and names.is_service_chain(chain))
+
+
+FOOTPRINT = Footprint(JUMPS, is_ours, (Line("filter", names.FIREWALL, LOCALNET_RULE),))
 
 
 def concerns(table: str, chain: str, lost: bool) -> bool:
@@ -139,24 +143,3 @@ class Comparison:
 def _chain_was(name: str, found: Chain | None, table: str = "nat") -> str:
     where = name if table == "nat" else f"{name} of table {table}"
     return f"chain {where} {'was missing' if found is None else 'had other rules'}"
-
-
-def cleanup_edit(kernel: Tables, firewall: str | None) -> Edit:
-    """Everything of this mode, and nothing of others.
-
-    `firewall` is our rule in KUBE-FIREWALL; where the kubelet has rules there, the chain and its jumps stay.
-    """
-    edit = Edit()
-    rules = kernel.rules("filter", names.FIREWALL)
-    ours = [rule for rule in rules if rule == firewall]
-    spared = {names.FIREWALL} if len(rules) > len(ours) else set()
-    edit.remove(Line("filter", names.FIREWALL, rule) for rule in ours)
-    for jump in JUMPS:
-        if jump.to not in spared:
-            there = kernel.rules(jump.table, jump.chain)
-            edit.remove(Line(jump.table, jump.chain, rule) for rule in there if rule == jump.rule)
-    for table, chains in kernel.tables.items():
-        for chain in chains.keys() - spared:
-            if is_ours(table, chain):
-                edit.delete(table, chain)
-    return edit

@@ -62,28 +62,42 @@ _TAIL = comment("kubernetes service nodeports; NOTE: this must be the last rule 
 
 def fixed_chains(settings: Settings) -> dict[tuple[str, str], tuple[str, ...]]:
     """The rules of the chains that are ours alone and the same whatever Services there are, by (table, chain)."""
-    mark = f"{settings.mark:#x}"
-    random = " --random-fully" if settings.random_fully else ""
     return {
         ("mangle", names.CANARY): (),
         ("filter", names.CANARY): (),
         ("nat", names.CANARY): (),
-        ("nat", names.POSTROUTING): (
-            rule(f"-m mark ! --mark {mark}/{mark}", jump="RETURN"),
-            rule(jump=f"MARK --set-xmark {mark}/0x0"),
-            rule(comment("kubernetes service traffic requiring SNAT"), jump=f"MASQUERADE{random}"),
-        ),
-        ("nat", names.MARK_MASQ): (rule(jump=f"MARK --set-xmark {mark}/{mark}"),),
+        ("nat", names.POSTROUTING): masquerade_rules(settings.mark, random_fully=settings.random_fully),
+        ("nat", names.MARK_MASQ): mark_masq_rules(settings.mark),
         ("filter", names.FORWARD): (
             *((_drop_invalid(settings),) if settings.drop_invalid else ()),
-            rule(comment("kubernetes forwarding rules"), f"-m mark --mark {mark}/{mark}", jump="ACCEPT"),
-            rule(
-                comment("kubernetes forwarding conntrack rule"),
-                "-m conntrack --ctstate RELATED,ESTABLISHED",
-                jump="ACCEPT",
-            ),
+            *forwarding_rules(settings.mark),
         ),
     }
+
+
+def masquerade_rules(mark: int, *, random_fully: bool) -> tuple[str, ...]:
+    """Masquerades what is marked, and takes the mark off."""
+    random = " --random-fully" if random_fully else ""
+    return (
+        rule(f"-m mark ! --mark {mark:#x}/{mark:#x}", jump="RETURN"),
+        rule(jump=f"MARK --set-xmark {mark:#x}/0x0"),
+        rule(comment("kubernetes service traffic requiring SNAT"), jump=f"MASQUERADE{random}"),
+    )
+
+
+def mark_masq_rules(mark: int) -> tuple[str, ...]:
+    """Marks what is to be masqueraded."""
+    return (rule(jump=f"MARK --set-xmark {mark:#x}/{mark:#x}"),)
+
+
+def forwarding_rules(mark: int) -> tuple[str, ...]:
+    """Lets through what a Service's packets need."""
+    return (
+        rule(comment("kubernetes forwarding rules"), f"-m mark --mark {mark:#x}/{mark:#x}", jump="ACCEPT"),
+        rule(
+            comment("kubernetes forwarding conntrack rule"), "-m conntrack --ctstate RELATED,ESTABLISHED", jump="ACCEPT"
+        ),
+    )
 
 
 def _drop_invalid(settings: Settings) -> str:
@@ -105,17 +119,19 @@ def is_tail(text: str) -> bool:
     return text.endswith(f"-j {names.NODE_PORTS}")
 
 
+# In a chain that the kubelet uses too: nobody outside reaches 127.0.0.0/8.
+LOCALNET_RULE = rule(
+    comment("block incoming localnet connections"),
+    "-m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT",
+    source="! 127.0.0.0/8",
+    destination="127.0.0.0/8",
+    jump="DROP",
+)
+
+
 def firewall_rule(settings: Settings) -> str | None:
-    """Our rule in KUBE-FIREWALL, a chain that the kubelet uses too: nobody outside reaches 127.0.0.0/8."""
-    if not settings.localhost_node_ports:
-        return None
-    return rule(
-        comment("block incoming localnet connections"),
-        "-m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT",
-        source="! 127.0.0.0/8",
-        destination="127.0.0.0/8",
-        jump="DROP",
-    )
+    """Our rule in KUBE-FIREWALL, where node ports answer on 127.0.0.0/8."""
+    return LOCALNET_RULE if settings.localhost_node_ports else None
 
 
 def skeleton_rules(settings: Settings) -> Counter[str]:

@@ -119,6 +119,9 @@ class NftablesBackend:
                 return self.sync(self._installed)
         return self._outcome(edit)
 
+    def tend(self) -> None:
+        """Nothing waits in this mode."""
+
     def cleanup(self) -> None:
         with _translated():
             self._nft.apply(Transaction(self._settings.table, destroy(TABLE)))

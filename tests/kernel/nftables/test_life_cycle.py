@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Iterator
 
 import pytest
 
-from kpx import lab
 from kpx.kernel.iptables.program import Variant
-from kpx.lab import Lab, namespaces, objects
+from kpx.lab import Lab, namespaces
 from kpx.lab.topology import NODE, Topology
 from tests.kernel.daemon.conftest import Daemons, Node, daemons, fixture_objects, lab_of, node, stock_rules
 from tests.kernel.daemon.download import download_objects, downloading
-from tests.kernel.daemon.process import KPX, Daemon, eventually, run
+from tests.kernel.daemon.places import started, within
+from tests.kernel.daemon.process import KPX, eventually, run
 from tests.kernel.daemon.traffic import Target, streaming
 from tests.packets.scenario import FIXTURE
 
@@ -30,19 +29,6 @@ STOCK = (
 def place() -> Iterator[Lab]:
     with lab_of(Topology(tuple(range(10, 20)), tuple(range(10, 21)))) as made:
         yield made
-
-
-def within(place: Lab, *command: str, stdin: str | None = None) -> str:
-    """Run a program on the lab's node; what it printed."""
-    words = lab.command(place.name, NODE, command)
-    return subprocess.run(words, input=stdin, capture_output=True, text=True, check=True).stdout
-
-
-def started(daemons: Daemons, place: Lab, node: Node, mode: str) -> Daemon:
-    """A daemon in that mode, when it has synced."""
-    objects.write_configuration(node.config, objects.configuration(mode, {}))
-    words = lab.command(place.name, NODE, node.command)
-    return daemons.start(*words, namespace=place.namespace(NODE)).synced()
 
 
 def tables(place: Lab) -> list[str]:

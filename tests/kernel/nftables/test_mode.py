@@ -13,7 +13,8 @@ from kpx.kernel.nft.transaction import add
 from kpx.lab import objects
 from kpx.net import Family
 from kpx.proxier import modes
-from kpx.proxier.modes import ModeUnavailable, NftablesMode
+from kpx.proxier.nftables.mode import NftablesMode
+from kpx.proxier.site import ModeUnavailable
 from tests.kernel.daemon.conftest import Daemons, Node, daemons, node
 from tests.kernel.daemon.process import KPX, run
 from tests.kernel.nftables.worlds import table

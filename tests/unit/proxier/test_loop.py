@@ -62,6 +62,9 @@ class Kernel:
         foreign, self.foreign = self.foreign, None
         return foreign
 
+    def tend(self) -> None:
+        pass
+
     def cleanup(self) -> None:
         self.held = {}
 
