@@ -8,6 +8,9 @@ import subprocess
 
 import pytest
 
+from kpx.kernel.iptables.program import Variant, find
+from kpx.net import Family
+
 SCHEDULERS = ("rr", "wrr", "lc", "wlc", "sh", "mh", "sed", "nq", "dh", "lblc", "lblcr", "fo", "ovf")
 
 
@@ -52,6 +55,10 @@ def test_ipvs_has_all_schedulers() -> None:
     assert sorted(listed) == sorted(
         ["TCP", f"10.96.0.{number}:80", scheduler] for number, scheduler in enumerate(SCHEDULERS, 1)
     )
+
+
+def test_the_programs_of_an_interface_that_the_kernel_lacks_are_not_chosen() -> None:
+    assert find(Family.IPV4).variant is Variant.LEGACY
 
 
 def test_rules_of_legacy_iptables_look_into_ip_sets() -> None:

@@ -9,11 +9,10 @@ import pytest
 
 from kpx.lab import Lab
 from kpx.net import Family
-from tests.packets.node import IPTABLES_LEGACY, Variant
+from tests.packets.node import IPTABLES_LEGACY, IPVS, Variant
 from tests.packets.own import Kpx
 from tests.packets.plays import play, runs
 
-VARIANTS: tuple[Variant, ...] = ()
 KNOWN = (
     "cluster-ip/balances-over-all-ready-endpoints",
     "cluster-ip/lets-a-pod-reach-itself",
@@ -24,6 +23,6 @@ KNOWN = (
 )
 
 
-@pytest.mark.parametrize(("name", "variant", "family"), [*runs(IPTABLES_LEGACY, of=KNOWN), *runs(*VARIANTS)])
+@pytest.mark.parametrize(("name", "variant", "family"), [*runs(IPTABLES_LEGACY, of=KNOWN), *runs(IPVS)])
 def test_kpx(name: str, variant: Variant, family: Family, scenario_lab: Lab) -> None:
     play(name, variant, family, scenario_lab, Kpx)
