@@ -12,7 +12,7 @@ import yaml
 from kpx.config.flags import FLAGS
 from kpx.kernel.iptables.program import Variant
 from tests.kernel.daemon.conftest import FIXTURE, Daemons, Node, stock_rules
-from tests.kernel.daemon.process import KPX, Ended, run
+from tests.kernel.daemon.process import KPX, Ended, eventually, run
 
 SCRIPT = str(Path(KPX[0]).with_name("kube-proxy"))
 LOCALNET = "net.ipv4.conf.all.route_localnet"
@@ -100,6 +100,46 @@ def test_cleanup_after_our_own_daemon(node: Node, daemons: Daemons) -> None:
     assert run(*KPX, "cleanup").status == 0
 
     assert "KUBE" not in str(saved())
+
+
+IPVS_RULES = FIXTURE.parent / "ipvs-example" / "rules.txt"
+IPVS_CHAINS = {"KUBE-NODE-PORT", "KUBE-LOAD-BALANCER", "KUBE-SOURCE-RANGES-FIREWALL", "KUBE-IPVS-FILTER"}
+JUMPS = """*filter
+-A INPUT -m comment --comment "kubernetes ipvs access filter" -j KUBE-IPVS-FILTER
+-A INPUT -m comment --comment "kubernetes health check rules" -j KUBE-NODE-PORT
+-A FORWARD -m comment --comment "kube-proxy firewall rules" -j KUBE-PROXY-FIREWALL
+COMMIT
+"""
+
+
+def load_ipvs_rules(variant: Variant) -> None:
+    """The rules that kube-proxy has in mode ipvs, with the sets that they look into."""
+    rules = IPVS_RULES.read_text()
+    for name, directions in set(re.findall(r"--match-set (\S+) (\S+)", rules)):
+        kind = {1: "hash:ip", 2: "hash:ip,port", 3: "hash:ip,port,ip"}[directions.count(",") + 1]
+        assert run("ipset", "-exist", "create", name, kind).status == 0
+    for text in (rules, JUMPS):
+        restored(f"iptables-{variant.value}-restore", text)
+
+
+@pytest.mark.parametrize("mode", ["iptables", "nftables"])
+@pytest.mark.parametrize("variant", list(Variant))
+def test_the_chains_of_mode_ipvs_go_when_another_mode_takes_over(
+    variant: Variant, mode: str, node: Node, daemons: Daemons
+) -> None:
+    restored(f"iptables-{variant.value}-restore", OTHERS)
+    load_ipvs_rules(variant)
+    node.configure(mode=mode)
+    daemons.start(*node.command).synced()
+
+    def left() -> set[str]:
+        chains = set(re.findall(r"^:(KUBE-\S+)", run(f"iptables-{variant.value}-save").stdout, re.M))
+        return chains if mode == "nftables" else chains & IPVS_CHAINS
+
+    eventually(left, lambda chains: not chains, "chains of mode ipvs stay")
+    rules = run(f"iptables-{variant.value}-save").stdout
+    assert "KUBE-IPVS" not in rules
+    assert "-A OTHER -s 192.0.2.1/32 -j ACCEPT" in rules
 
 
 def test_cleanup_where_there_is_nothing() -> None:
