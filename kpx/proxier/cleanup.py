@@ -75,7 +75,9 @@ class TakeOver(Observer):
         yield from _remove_tables(family, _STOCK_TABLE)
         if self._mode != "nftables":
             yield from _remove_tables(family, TABLE)
-        yield from _remove_chains(family, kept=self._mode)
+        # Mode ipvs leaves nothing where the kernel does not have it loaded: tables can take seconds to read.
+        if self._mode != "iptables" or remains.possible():
+            yield from _remove_chains(family, kept=self._mode)
         if self._mode != "ipvs":
             yield from _drain_virtual_servers(family)
 

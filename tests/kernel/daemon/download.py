@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 from kpx.lab import Lab, namespaces
+from tests.kernel.daemon.process import DEADLINE_SECONDS
 
 _POD, _CLIENT = "b12", "a11"
 _ADDRESS, _PORT, _POD_PORT = "10.96.100.77", 80, 9000
@@ -18,7 +19,6 @@ _BLOCK_BYTES = 64 * 1024
 _BLOCKS = _PERIOD * (_BLOCK_BYTES // len(_PERIOD) + 2)
 _PAUSE_SECONDS = 0.002
 _ENOUGH_BYTES = 16 * _BLOCK_BYTES
-_DEADLINE_SECONDS = 20.0
 
 
 def download_objects() -> list[dict[str, Any]]:
@@ -48,7 +48,7 @@ class Download:
 
     def more(self) -> None:
         """Wait until a megabyte more has come."""
-        enough, deadline = self.received + _ENOUGH_BYTES, time.monotonic() + _DEADLINE_SECONDS
+        enough, deadline = self.received + _ENOUGH_BYTES, time.monotonic() + DEADLINE_SECONDS
         while self.received < enough:
             assert not self.broken, self.broken
             assert time.monotonic() < deadline, f"the download hangs after {self.received} bytes"
@@ -72,7 +72,7 @@ def _serve(listener: socket.socket, stop: threading.Event) -> None:
     connection, _ = listener.accept()
     sent = 0
     with closing(connection), suppress(OSError):
-        connection.settimeout(_DEADLINE_SECONDS)
+        connection.settimeout(DEADLINE_SECONDS)
         while not stop.wait(_PAUSE_SECONDS):
             start = sent % len(_PERIOD)
             connection.sendall(_BLOCKS[start : start + _BLOCK_BYTES])
@@ -88,7 +88,7 @@ def downloading(lab: Lab) -> Iterator[Download]:
     with namespaces.entered(lab.namespace(_CLIENT)):
         client = socket.socket()
     with closing(listener), closing(client):
-        client.settimeout(_DEADLINE_SECONDS)
+        client.settimeout(DEADLINE_SECONDS)
         client.connect((_ADDRESS, _PORT))
         receiver = threading.Thread(target=download.run, args=(client, stop))
         sender = threading.Thread(target=_serve, args=(listener, done))

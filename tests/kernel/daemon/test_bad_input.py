@@ -53,10 +53,10 @@ def test_a_command_line(words: str, fault: str, tmp_path: Path) -> None:
 
 
 def test_a_mode_that_is_not_there(tmp_path: Path) -> None:
-    ended = run(*DAEMON, "--proxy-mode=ipvs", f"--manifests={tmp_path}")
+    ended = run(*DAEMON, "--proxy-mode=ipvs", "--ipvs-scheduler=nonesuch", f"--manifests={tmp_path}")
 
     assert ended.status == 1
-    assert re.fullmatch("mode ipvs is not available in this version of kpx: use mode .*", ended.fault)
+    assert re.fullmatch("can't use the IPVS proxier: the kernel has no IPVS.*; or use mode nftables", ended.fault)
 
 
 def test_a_configuration_with_faults_is_told_with_their_lines(node: Node) -> None:

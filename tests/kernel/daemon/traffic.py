@@ -15,6 +15,7 @@ from pathlib import Path
 
 from kpx.lab import Lab, namespaces, requests
 from kpx.lab.requests import Outcome, Reply, Request
+from tests.kernel.daemon.process import DEADLINE_SECONDS
 
 _PAUSE_SECONDS = 0.005
 _ENOUGH = 20
@@ -51,7 +52,7 @@ class Stream:
     def more(self) -> None:
         """Wait until some more connections were made to every target, and some more requests on the open one."""
         before, kept = self.made.copy(), len(self.kept)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + DEADLINE_SECONDS
         while len(self.kept) < kept + _ENOUGH or any(self.made[one] < before[one] + _ENOUGH for one in self.targets):
             assert time.monotonic() < deadline, f"the stream has dried up: {self.lost} {self.broken}"
             time.sleep(_PAUSE_SECONDS)

@@ -12,7 +12,7 @@ from kpx.kernel.nft.objects import Chain, Hook, HookPoint
 from kpx.kernel.nft.transaction import add
 from kpx.lab import objects
 from kpx.net import Family
-from kpx.proxier import modes
+from kpx.proxier.nftables import mode
 from kpx.proxier.nftables.mode import NftablesMode
 from kpx.proxier.site import ModeUnavailable
 from tests.kernel.daemon.conftest import Daemons, Node, daemons, node
@@ -30,7 +30,7 @@ def test_both_families_are_served_where_the_kernel_can() -> None:
 
 
 def test_what_the_kernel_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(modes, "check_features", lambda nft, family: probe.check_features(nft, family, [UNHEARD_OF]))
+    monkeypatch.setattr(mode, "check_features", lambda nft, family: probe.check_features(nft, family, [UNHEARD_OF]))
 
     with pytest.raises(ModeUnavailable, match=r"the kernel lacks magic in family ip \(CONFIG_NFT_MAGIC\).*iptables"):
         NftablesMode().families()
