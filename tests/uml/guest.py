@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -40,10 +39,12 @@ def missing() -> str | None:
 
 
 class Guest:
-    """One guest that runs the tests `nodeids` of the files `paths`, in their order."""
+    """One guest that runs the tests `nodeids` of the files `paths`, in their order; `folder` is where both meet."""
 
-    def __init__(self, root: Path, paths: Sequence[Path], nodeids: Sequence[str], options: Sequence[str]) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="kpx-uml-"))
+    def __init__(
+        self, folder: Path, root: Path, paths: Sequence[Path], nodeids: Sequence[str], options: Sequence[str]
+    ) -> None:
+        self._folder = folder
         (self._folder / SELECTED).write_text(json.dumps(list(nodeids)), encoding="utf-8")
         (self._folder / JOURNAL).touch()
         self._journal = journal.Reader(self._folder / JOURNAL)
@@ -102,8 +103,3 @@ class Guest:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-
-    def close(self) -> None:
-        """End the guest and remove what it left."""
-        self.stop()
-        shutil.rmtree(self._folder, ignore_errors=True)

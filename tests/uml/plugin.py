@@ -51,8 +51,11 @@ class Outside:
             return
         for item in items:  # the time-out is the guest's: here they wait for one another
             item.add_marker(pytest.mark.timeout(0), append=False)
+        # It stays for a while, to look into, as a `tmp_path` does.
+        folder = self._config._tmp_path_factory.mktemp("uml")
         paths = list(dict.fromkeys(item.path for item in items))
-        self._guest = Guest(self._config.rootpath, paths, [item.nodeid for item in items], self._options())
+        nodeids = [item.nodeid for item in items]
+        self._guest = Guest(folder, self._config.rootpath, paths, nodeids, self._options())
 
     def _options(self) -> list[str]:
         """The options that shape a report, as they were given here."""
@@ -97,7 +100,7 @@ class Outside:
 
     def pytest_unconfigure(self) -> None:
         if self._guest:
-            self._guest.close()
+            self._guest.stop()
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self._left_out:
