@@ -1,3 +1,9 @@
 """What all tests share."""
 
+from hypothesis import settings
+
 pytest_plugins = ["tests.uml.plugin"]
+
+# No test asserts a time: a busy machine is slow.
+settings.register_profile("kpx", deadline=None)
+settings.load_profile("kpx")
