@@ -6,21 +6,33 @@ restore program takes the xtables lock and speaks to both kernel interfaces.
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
 import shutil
 import subprocess
+import threading
+from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
+from itertools import chain, islice
 from pathlib import Path
+from typing import IO
 
 from kpx.net import Family
 
 # The longest that a program waits for the xtables lock, in seconds.
 LOCK_SECONDS = 5
 _PATIENCE_SECONDS = 300
+# How much input may wait for a program, in bytes: it works on that while the lines that follow are made. No more is
+# granted to everybody (pipe(7)).
+_PIPE_BYTES = 1 << 20
+# Input is written so many lines at a time, and the last ones are kept, more than may wait, to show what was refused.
+_LINES_PER_WRITE = 1000
+_WRITES_KEPT = 32
 _VERSION = re.compile(r"v(\d+(?:\.\d+)+)")
 _FAILED_LINE = re.compile(r"line:? (\d+)")
 
@@ -78,15 +90,21 @@ class Iptables:
     def restore(self, lines: Iterable[str]) -> int:
         """Apply restore input; chains that it does not name stay as they are. Each table in it is all or nothing.
 
-        Returns the id of the process that did it. Raises `IptablesError` with what the program said, and the lines
-        around the one that it refused.
+        The program reads the lines while they are made. Returns the id of the process that did it. Raises
+        `IptablesError` with what the program said, and the lines around the one that it refused.
         """
         command = [self.program("restore"), "-w", str(LOCK_SECONDS), "--noflush"]
-        text = "\n".join(lines) + "\n"
-        process = _popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        output, _ = _communicate(process, text)
+        given = _Input(lines)
+        # A file takes all that the program says, however long it is not read.
+        with os.fdopen(os.memfd_create("output"), encoding="utf-8", errors="surrogateescape") as told:
+            process = _popen(command, stdin=subprocess.PIPE, stdout=told.fileno(), stderr=subprocess.STDOUT)
+            with _limited(process):
+                assert process.stdin is not None
+                given.write_to(process.stdin)
+            told.seek(0)
+            output = told.read().strip()
         if process.returncode:
-            raise IptablesError(f"{command[0]} failed: {output.strip()}{_context(text, output)}", process.pid)
+            raise IptablesError(f"{command[0]} failed: {output}{given.around_failure(output)}", process.pid)
         return process.pid
 
     def supported(self) -> bool:
@@ -98,19 +116,59 @@ class Iptables:
         return True
 
 
-def _context(text: str, output: str) -> str:
-    """The refused line with the three before and after it, numbered."""
-    found = _FAILED_LINE.search(output)
-    if not found:
-        return ""
-    lines, number = text.splitlines(), int(found[1])
-    first = max(number - 4, 0)
-    return "".join(f"\n  {n}: {line}" for n, line in enumerate(lines[first : number + 3], first + 1))
+class _Input:
+    """The lines that a program is given, of which the last ones are kept."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines = iter(lines)
+        self._kept: deque[list[str]] = deque(maxlen=_WRITES_KEPT)
+        self._count = 0
+
+    def write_to(self, pipe: IO[str]) -> None:
+        """Write all lines, or as many as are taken, and close the pipe."""
+        with suppress(OSError):
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        # A program that ends early says why.
+        with suppress(BrokenPipeError), pipe:
+            while some := list(islice(self._lines, _LINES_PER_WRITE)):
+                self._kept.append(some)
+                self._count += len(some)
+                pipe.write("\n".join(some) + "\n")
+                pipe.flush()
+
+    def around_failure(self, output: str) -> str:
+        """The line that the program says it refused, with the three before and after it, numbered."""
+        found = _FAILED_LINE.search(output)
+        if not found:
+            return ""
+        kept, number = list(chain.from_iterable(self._kept)), int(found[1])
+        numbered = enumerate(kept, self._count - len(kept) + 1)
+        return "".join(f"\n  {n}: {line}" for n, line in numbered if abs(n - number) <= 3)
+
+
+@contextmanager
+def _limited(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Wait for the end of a program; one that hangs is killed, so that the other family goes on."""
+    timer = threading.Timer(_PATIENCE_SECONDS, process.kill)
+    timer.start()
+    try:
+        yield
+        process.wait()
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    finally:
+        hung = not timer.is_alive()
+        timer.cancel()
+    if hung:
+        raise IptablesError(f"{process.args!r} did not end within {_PATIENCE_SECONDS} s", process.pid)
 
 
 def _run(command: list[str]) -> str:
     process = _popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    output, complaint = _communicate(process)
+    with _limited(process):
+        output, complaint = process.communicate()
     if process.returncode:
         raise IptablesError(f"{' '.join(command)} failed: {complaint.strip() or f'status {process.returncode}'}")
     return output
@@ -124,16 +182,6 @@ def _popen(command: list[str], *, stdout: int, stderr: int, stdin: int | None = 
         )
     except FileNotFoundError:
         raise IptablesError(f"{command[0]} is not installed: install the package iptables") from None
-
-
-def _communicate(process: subprocess.Popen[str], text: str | None = None) -> tuple[str, str]:
-    """Wait for the end of a program; one that hangs is killed, so that the other family goes on."""
-    try:
-        return process.communicate(text, timeout=_PATIENCE_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        raise IptablesError(f"{process.args!r} did not end within {_PATIENCE_SECONDS} s", process.pid) from None
 
 
 # Chains that name the variant which the kubelet, or a former proxy, uses; all are, also, in the smallest of tables.

@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from typing import NamedTuple
 
 from kpx.kernel.iptables.program import Iptables, IptablesError, Variant
@@ -16,7 +16,7 @@ from kpx.proxier.frontends import Frontends, ServicePortName
 from kpx.proxier.iptables.compare import FOOTPRINT, Comparison, concerns, keep_text
 from kpx.proxier.iptables.edit import Edit
 from kpx.proxier.iptables.footprint import removal
-from kpx.proxier.iptables.render import NO_RULES, PortRules, render
+from kpx.proxier.iptables.render import NO_RULES, PortRules, refuses, render
 from kpx.proxier.iptables.settings import Settings
 from kpx.proxier.iptables.skeleton import skeleton_rules
 from kpx.proxier.iptables.watched import WatchedTables, named
@@ -28,6 +28,8 @@ LARGE_CLUSTER_ENDPOINTS = 1000
 # The work of iptables-nft-restore grows with the square of its input. The legacy one's does not, and each of its runs
 # takes the whole table from the kernel and puts it back.
 _PORTS_PER_INPUT = {Variant.NFT: 250, Variant.LEGACY: 1 << 30}
+# In a full sync, an input is made in parts of so many: the program works on one while the next is made.
+_PORTS_PER_PART = 1000
 
 
 class Change(NamedTuple):
@@ -110,7 +112,7 @@ class IptablesBackend:
         comparison = self._read()
         self._edit(comparison.skeleton(self._settings))
         for ports in self._inputs(frontends):
-            self._program({port: self._found(comparison, frontends[port]) for port in ports})
+            self._fill(comparison, {port: frontends[port] for port in ports})
         self._edit(comparison.leftovers())
         return comparison
 
@@ -165,9 +167,7 @@ class IptablesBackend:
 
     def _inputs(self, ports: Iterable[ServicePortName]) -> Iterator[list[ServicePortName]]:
         """The service ports in parts that go into one restore input each. A service port is whole in its part."""
-        rest = iter(ports)
-        while some := list(islice(rest, _PORTS_PER_INPUT[self._iptables.variant])):
-            yield some
+        return _batches(ports, _PORTS_PER_INPUT[self._iptables.variant])
 
     def _rules(self, frontends: Frontends | None) -> PortRules:
         return render(frontends, self._settings) if frontends else NO_RULES
@@ -184,26 +184,48 @@ class IptablesBackend:
         rules = render(now, self._settings)
         return Change(now, comparison.port(rules), Counter(rules.counts()))
 
+    def _fill(self, comparison: Comparison, frontends: Mapping[ServicePortName, Frontends]) -> None:
+        """Mend what was found in the kernel of service ports, in one input; raises `_Refusal` as `_program` does."""
+        growth: Counter[str] = Counter()
+        # What goes into the filter table must come first.
+        refusing = {port: one for port, one in frontends.items() if refuses(one)}
+        others = (port for port in frontends if port not in refusing)
+
+        def edits() -> Iterator[Edit]:
+            for ports in chain([refusing], _batches(others, _PORTS_PER_PART)):
+                changes = [self._found(comparison, frontends[port]) for port in ports]
+                for change in changes:
+                    growth.update(change.growth)
+                yield Edit.merged(change.edit for change in changes)
+
+        self._write(frontends, edits())
+        for port, now in frontends.items():
+            self._install(port, now)
+        self._owned.update(growth)
+
     def _program(self, changes: Changes) -> None:
         """Make changes, in one input; raises `_Refusal` if the fault is in them, and not in the programs or tables."""
+        self._write(changes, [Edit.merged(change.edit for change in changes.values())])
+        for port, change in changes.items():
+            self._install(port, change.now)
+            self._owned.update(change.growth)
+
+    def _write(self, ports: Collection[ServicePortName], edits: Iterable[Edit]) -> None:
         try:
-            edit = Edit.merged(change.edit for change in changes.values())
-            self._tables.edit(edit)
+            written: Counter[str] = Counter()
+            self._tables.edit(_counted(edits, written))
         except IptablesError as error:
             if self._broken():
                 raise
-            raise _Refusal(changes, error) from error
-        self._count(edit)
-        for port, change in changes.items():
-            self._install(port, change)
+            raise _Refusal(ports, error) from error
+        self._written.update(written)
 
-    def _install(self, port: ServicePortName, change: Change) -> None:
+    def _install(self, port: ServicePortName, now: Frontends | None) -> None:
         """Remember what is in the kernel now."""
         before = self._installed.pop(port, None)
-        if change.now is not None:
-            self._installed[port] = change.now
-        self._endpoints += _endpoints(change.now) - _endpoints(before)
-        self._owned.update(change.growth)
+        if now is not None:
+            self._installed[port] = now
+        self._endpoints += _endpoints(now) - _endpoints(before)
 
     def _broken(self) -> bool:
         """Whether even an input that changes nothing fails: the fault is then not in the rules."""
@@ -216,11 +238,24 @@ class IptablesBackend:
     def _edit(self, edit: Edit) -> None:
         """Make an edit; chains that it deletes and rules of others hold are emptied."""
         self._tables.remove(edit)
-        self._count(edit)
+        self._written.update(_counts(edit))
 
-    def _count(self, edit: Edit) -> None:
-        for table in ("filter", "nat"):
-            self._written[table] += edit.count(table)
+
+def _counts(edit: Edit) -> dict[str, int]:
+    """The number of rules that an edit writes, by table."""
+    return {table: edit.count(table) for table in ("filter", "nat")}
+
+
+def _counted(edits: Iterable[Edit], written: Counter[str]) -> Iterator[Edit]:
+    for edit in edits:
+        written.update(_counts(edit))
+        yield edit
+
+
+def _batches(ports: Iterable[ServicePortName], size: int) -> Iterator[list[ServicePortName]]:
+    rest = iter(ports)
+    while some := list(islice(rest, size)):
+        yield some
 
 
 def _endpoints(frontends: Frontends | None) -> int:

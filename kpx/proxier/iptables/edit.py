@@ -72,6 +72,12 @@ class Edit:
         self._removed.extend(lines)
 
     @property
+    def tables(self) -> set[str]:
+        """The tables that are written to."""
+        lines = (*self._added, *self._removed, *self._last)
+        return {table for table, _ in (*self._rewritten, *self._deleted)} | {line.table for line in lines}
+
+    @property
     def deleted(self) -> list[tuple[str, str]]:
         """The chains, by table and name, that are deleted: what fails if a foreign rule still jumps to one."""
         return list(self._deleted)
@@ -91,22 +97,25 @@ class Edit:
         lines = (*self._added, *self._last)
         return chains + sum(line.table == table and line.chain.startswith("KUBE-") for line in lines)
 
-    def lines(self) -> Iterator[str]:
-        """The restore input."""
-        yield from self._section("mangle")
-        yield from self._section("filter", removals=False)
-        yield from self._section("nat")
-        yield from self._section("filter", writes=False)
+    @staticmethod
+    def restore_input(edits: Iterable[Edit]) -> Iterator[str]:
+        """The restore input of edits, each of which is taken when the lines of those before it are written.
 
-    def _section(self, table: str, *, writes: bool = True, removals: bool = True) -> Iterator[str]:
-        body = [*(self._writes(table) if writes else ()), *(self._removals(table) if removals else ())]
-        if body:
-            yield f"*{table}"
-            yield from body
-            yield "COMMIT"
+        Only the first may concern other tables than nat: what comes before nat has to be known by then.
+        """
+        rest = iter(edits)
+        first = next(rest, Edit())
+        yield from _section("mangle", first._writes("mangle"), first._removals("mangle"))
+        yield from _section("filter", first._writes("filter"))
+        yield from _section("nat", first._writes("nat"), first._removals("nat"), _nat(rest))
+        yield from _section("filter", first._removals("filter"))
 
     def _writes(self, table: str) -> Iterator[str]:
-        rewritten = [(chain, rules) for (in_table, chain), rules in self._rewritten.items() if in_table == table]
+        # The legacy program keeps chains sorted, and looks from the front for the place of a new one, and for the chain
+        # of a rule: half of its time, if they come in no order.
+        rewritten = sorted(
+            ((chain, rules) for (of, chain), rules in self._rewritten.items() if of == table), reverse=True
+        )
         yield from (f":{chain} - [0:0]" for chain, _ in rewritten)
         yield from (f"-A {chain} {rule}" for chain, rules in rewritten for rule in rules)
         # What is added is put in front, one by one: the last one first, so that they stand in order.
@@ -118,3 +127,22 @@ class Edit:
         deleted = [chain for in_table, chain in self._deleted if in_table == table]
         yield from (f"-F {chain}" for chain in deleted)
         yield from (f"-X {chain}" for chain in deleted)
+
+
+def _nat(edits: Iterable[Edit]) -> Iterator[str]:
+    for edit in edits:
+        assert edit.tables <= {"nat"}
+        yield from edit._writes("nat")
+        yield from edit._removals("nat")
+
+
+def _section(table: str, *parts: Iterable[str]) -> Iterator[str]:
+    begun = False
+    for lines in parts:
+        for line in lines:
+            if not begun:
+                yield f"*{table}"
+                begun = True
+            yield line
+    if begun:
+        yield "COMMIT"

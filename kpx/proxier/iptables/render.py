@@ -54,6 +54,13 @@ def render(frontends: Frontends, settings: Settings) -> PortRules:
     return _Renderer(frontends, settings).rules()
 
 
+def refuses(frontends: Frontends) -> bool:
+    """Whether a service port may have lines in the filter table."""
+    return bool(frontends.health_check_port) or any(
+        one.sources or one.verdict is not Verdict.FORWARD for one in frontends.frontends
+    )
+
+
 class _Renderer:
     def __init__(self, frontends: Frontends, settings: Settings) -> None:
         self._it = frontends

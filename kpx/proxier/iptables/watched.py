@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import chain
 
 from kpx.kernel.iptables.program import Iptables, IptablesError
 from kpx.kernel.iptables.tables import Tables, parse
@@ -50,13 +51,18 @@ class WatchedTables:
         self.disturbed = False
         return parse(self._iptables.save(), keep)
 
-    def edit(self, edit: Edit) -> None:
-        """Make an edit. Raises `IptablesError`."""
-        if not edit:
+    def edit(self, edits: Iterable[Edit]) -> None:
+        """Make edits in one input, if there is anything in them; each is taken when those before it are written.
+
+        Raises `IptablesError`.
+        """
+        lines = Edit.restore_input(edits)
+        first = next(lines, None)
+        if first is None:
             return
         self._note()
         try:
-            process = self._iptables.restore(edit.lines())
+            process = self._iptables.restore(chain([first], lines))
         except IptablesError as error:
             self._note(own=error.process)
             raise
@@ -68,11 +74,11 @@ class WatchedTables:
         Raises `IptablesError`.
         """
         try:
-            self.edit(edit)
+            self.edit([edit])
         except IptablesError:
             if not edit.deleted:
                 raise
-            self.edit(edit.sparing(edit.deleted))
+            self.edit([edit.sparing(edit.deleted)])
             held = self._delete(edit.deleted)
             if held:
                 logger.warning("chains that rules of others lead to are empty, but still there: %s", named(held))
@@ -82,10 +88,10 @@ class WatchedTables:
     def _delete(self, chains: Chains) -> Chains:
         """Delete empty chains, as many as the kernel lets go; return the others."""
         edit = Edit()
-        for chain in chains:
-            edit.delete(*chain)
+        for one in chains:
+            edit.delete(*one)
         try:
-            self.edit(edit)
+            self.edit([edit])
         except IptablesError:
             half = len(chains) // 2
             return self._delete(chains[:half]) + self._delete(chains[half:]) if half else chains

@@ -100,7 +100,7 @@ class IpvsBackend:
             self._lacking.clear()
             edit, rules, told = self._compared()
             refused = self._owners(self._apply(edit, rules.first))
-            self._tables.edit(rules.last)
+            self._tables.edit([rules.last])
             if refused:
                 self._leave_out(refused)
         return self._outcome(edit, RulesEdit.merged((rules.first, rules.last)), refused, told)
@@ -178,7 +178,7 @@ class IpvsBackend:
         and an endpoint goes after those that take its place have come.
         """
         self._change_sets(edit.filling, add=True)
-        self._tables.edit(rules)
+        self._tables.edit([rules])
         self._chains = self._wanted_chains()
         refused = self._servers.put(edit.servers)
         self._tell_refused(self._device.change(edit.bound, edit.unbound))

@@ -112,6 +112,22 @@ def test_makes_the_rules_that_kube_proxy_makes(iptables: Iptables, backend: Ipta
             assert count == int(found[1]) - accounting
 
 
+def test_rules_are_the_same_in_whatever_parts_they_are_written(
+    iptables: Iptables, backend: IptablesBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desired = fixture_world(iptables.family)
+    backend.sync(desired.frontends)
+    whole = saved(iptables)
+    backend.cleanup()
+    monkeypatch.setattr(module, "_PORTS_PER_PART", 1)
+
+    outcome = backend.sync(desired.frontends)
+
+    assert rules(saved(iptables)) == rules(whole)
+    assert not outcome.rejected
+    assert not sum(backend.sync(desired.frontends).written.values())
+
+
 def test_takes_over_kube_proxys_rules_without_touching_them(iptables: Iptables) -> None:
     stock = (FIXTURES / f"{iptables.program('save')}.txt").read_text()
     stock = "\n".join(line for line in stock.splitlines() if "nfacct" not in line) + "\n"

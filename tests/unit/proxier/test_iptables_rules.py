@@ -69,7 +69,7 @@ def test_a_change_writes_as_many_lines_whatever_the_number_of_services(services:
     delta = state.take()
     before, now = (render(one, SETTINGS) for one in (*delta.before.values(), *delta.now.values()) if one)
 
-    lines = list(Edit.between(before, now).lines())
+    lines = list(Edit.restore_input([Edit.between(before, now)]))
 
     # 5 endpoints of 2 rules, a service chain of 6; 6 chains declared, 5 flushed and deleted; table and commit.
     assert len(lines) == 10 + 6 + 6 + 10 + 2
@@ -81,8 +81,8 @@ def test_rule_counts_are_kube_proxys() -> None:
     rules = render(frontends, SETTINGS)
 
     assert rules.counts() == {"nat": 2 + 3 * 5, "filter": 0}
-    assert not list(Edit.between(rules, rules).lines())
-    assert list(Edit.between(NO_RULES, NO_RULES).lines()) == []
+    assert not list(Edit.restore_input([Edit.between(rules, rules)]))
+    assert list(Edit.restore_input([Edit.between(NO_RULES, NO_RULES)])) == []
 
 
 def test_comments_are_left_out_of_endpoints_in_large_clusters() -> None:
