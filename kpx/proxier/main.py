@@ -27,7 +27,7 @@ from kpx.logs import v
 from kpx.proxier.backend import BackendError
 from kpx.proxier.cleanup import cleanup
 from kpx.proxier.loop import ProxyStopped
-from kpx.proxier.memory import return_freed_memory
+from kpx.proxier.memory import collect_no_garbage, return_freed_memory
 from kpx.proxier.metrics import Metrics
 from kpx.proxier.server import Cluster, Server
 from kpx.proxier.site import ModeUnavailable
@@ -66,6 +66,7 @@ def main(argv: Sequence[str], program: str = "kpx daemon") -> int:
 
 
 def _run(arguments: Arguments, config: KubeProxyConfiguration) -> int:
+    collect_no_garbage()
     return_freed_memory()
     _end_at_once_on_signals()
     _end_with_any_thread()

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import gc
+from collections.abc import Iterable
+
+from kpx.net import Family
+from kpx.proxier.observer import Observer, Sync
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
@@ -19,3 +24,23 @@ def return_freed_memory() -> None:
     if hasattr(libc, "mallopt"):
         libc.mallopt(_M_MMAP_THRESHOLD, _BYTES)
         libc.mallopt(_M_TRIM_THRESHOLD, _BYTES)
+
+
+def collect_no_garbage() -> None:
+    """Until `CollectGarbage` has it collected again: during a start hardly anything is freed, and each of the
+    collector's rounds would go through all that is there by then."""
+    gc.disable()
+
+
+class CollectGarbage(Observer):
+    """Has garbage collected once every family has been synced, but not looked for in what is there by then."""
+
+    def __init__(self, families: Iterable[Family]) -> None:
+        self._awaited = set(families)
+
+    def synced(self, sync: Sync) -> None:
+        if sync.family in self._awaited:
+            self._awaited.remove(sync.family)
+            if not self._awaited:
+                gc.freeze()
+                gc.enable()

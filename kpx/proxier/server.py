@@ -36,6 +36,7 @@ from kpx.proxier.ipvs.names import DEVICE
 from kpx.proxier.kernel_metrics import AccountingMetrics, ConntrackMetrics
 from kpx.proxier.loop import Inbox, Loop, Resync, Stop, Verify
 from kpx.proxier.measure import Measure
+from kpx.proxier.memory import CollectGarbage
 from kpx.proxier.metrics import Metrics
 from kpx.proxier.metrics_server import MetricsPages
 from kpx.proxier.modes import mode_of
@@ -164,6 +165,7 @@ class Server:
                 TellHealth(self._health, self._eligibility),
                 ServeHealthChecks(checks),
                 CleanConntrack(cleaner),
+                CollectGarbage(site.family for site in here.sites),
                 FollowNode(here.node, self._end, needs_pod_cidrs=self._config.detect_local_mode == "NodeCIDR"),
             ]
         )
