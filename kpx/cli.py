@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from enum import Enum
 from typing import Annotated
 
@@ -26,18 +25,6 @@ class Output(Enum):
 
 
 _PASSED_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
-
-
-def main() -> None:
-    """The script ``kpx``."""
-    app()
-
-
-def kube_proxy() -> None:
-    """The script ``kube-proxy``: the daemon under the name that existing DaemonSets call."""
-    from kpx.proxier.main import main as run
-
-    sys.exit(run(sys.argv[1:], "kube-proxy"))
 
 
 @app.command(context_settings=_PASSED_ON, add_help_option=False, short_help="Run as the node's kube-proxy.")
