@@ -215,6 +215,26 @@ def test_virtual_servers_of_others_stay_where_they_are_excluded_and_those_of_mar
     assert "virtual server TCP 192.0.2.200:80 was left over" in outcome.repaired
 
 
+def test_a_service_in_an_excluded_network_is_served_as_any_other() -> None:
+    desired = world()
+    shop(desired, "web", 1, 2, **CLUSTER)
+    desired.take()
+    with backend(excluded=("10.96.0.0/16",)) as ours:
+        ours.sync(desired.frontends)
+        before = everything()
+        again = ours.sync(desired.frontends)
+        assert (again.rejected, again.repaired) == ({}, ())
+        assert everything() == before
+        endpoints(desired, "web", 2)
+        ours.update(desired.take())
+        assert grouped() == {f"{WEB} rr": {"-> 10.42.0.2:8080 Masq 1"}}
+        # What is deleted here is known to be ours.
+        remove(desired, "web")
+        ours.update(desired.take())
+
+    assert not servers()
+
+
 @pytest.mark.parametrize(
     ("damage", "told"),
     [

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import NamedTuple
 
@@ -44,7 +44,10 @@ class Found(NamedTuple):
 
 
 class Servers:
-    """The virtual servers of a family; those in `excluded` networks, and those of marks, are somebody else's."""
+    """The virtual servers of a family.
+
+    Those in `excluded` networks that no Service asks for, and those of marks, are somebody else's.
+    """
 
     def __init__(self, ipvs: Ipvs, family: Family, excluded: Iterable[str] = ()) -> None:
         self._ipvs = ipvs
@@ -58,13 +61,13 @@ class Servers:
         """The number of real servers that wait for their last connections to end."""
         return sum(map(len, self._draining.values()))
 
-    def concerned(self) -> Iterator[VirtualServer]:
-        """The virtual servers in the kernel that can be ours."""
+    def _ours(self, wanted: Collection[Virtual]) -> Iterator[VirtualServer]:
+        """The virtual servers in the kernel that are wanted, or left over."""
         for found in self._ipvs.virtuals():
             virtual = found.virtual
             if virtual.mark or virtual.family is not self._family:
                 continue
-            if not any(contains(network, virtual.address) for network in self._excluded):
+            if virtual in wanted or not any(contains(network, virtual.address) for network in self._excluded):
                 yield found
 
     def compare(self, wanted: Mapping[Virtual, Server]) -> Found:
@@ -72,7 +75,7 @@ class Servers:
         self._draining = {}
         changes: dict[Virtual, tuple[Server | None, Server | None]] = {}
         differences: list[str] = []
-        for found in self.concerned():
+        for found in self._ours(wanted):
             server = wanted.get(found.virtual)
             was, told = self._held(found, server)
             if told:
