@@ -115,6 +115,10 @@ class Header(NamedTuple):
     elements: int
     references: int
 
+    def fits(self, spec: SetSpec) -> bool:
+        """Whether it can hold what the set of that description can."""
+        return self.type == spec.type and self.family in (None, spec.family)
+
 
 class Change(NamedTuple):
     """An entry to add to a set, or to take out of it. Nothing happens where that is so already."""

@@ -11,6 +11,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from kpx.net import Family
+from kpx.proxier.backend import BackendError
 from kpx.proxier.desired import DesiredState
 from kpx.proxier.plan import Viewpoint
 from tests.ipvs.worlds import (
@@ -213,6 +214,25 @@ def test_virtual_servers_of_others_stay_where_they_are_excluded_and_those_of_mar
 
     assert set(grouped()) == {"TCP 192.0.2.1:80 wlc", "FWM 7 rr", "TCP [fd00::1]:80 wlc"}
     assert "virtual server TCP 192.0.2.200:80 was left over" in outcome.repaired
+
+
+@pytest.mark.parametrize("other", ["hash:ip", "hash:ip,port family inet6", "list:set"])
+def test_a_set_of_another_type_is_replaced_unless_it_is_in_use(other: str) -> None:
+    desired = world()
+    shop(desired, "web", 1, **CLUSTER)
+    desired.take()
+    run(f"ipset create KUBE-CLUSTER-IP {other}")
+    program = "ip6tables-legacy" if "inet6" in other else "iptables-legacy"
+    rule = "INPUT -m set --match-set KUBE-CLUSTER-IP dst -j ACCEPT"
+    run(f"{program} -A {rule}")
+    with backend() as ours:
+        with pytest.raises(BackendError, match="remove the IP set KUBE-CLUSTER-IP: it is in use"):
+            ours.sync(desired.frontends)
+        run(f"{program} -D {rule}")
+        outcome = ours.sync(desired.frontends)
+
+    assert any("set KUBE-CLUSTER-IP was of another type" in line for line in outcome.repaired)
+    assert sets()["KUBE-CLUSTER-IP"] == {"10.96.0.82,tcp:80"}
 
 
 def test_a_service_in_an_excluded_network_is_served_as_any_other() -> None:

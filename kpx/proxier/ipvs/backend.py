@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from kpx.kernel.dummy import Dummy, NotADummy
 from kpx.kernel.ipset import Change as SetChange
-from kpx.kernel.ipset import Entry, Ipsets, words
+from kpx.kernel.ipset import Entry, Header, Ipsets, SetSpec, words
 from kpx.kernel.iptables.program import Iptables, IptablesError
 from kpx.kernel.ipvs.table import Ipvs
 from kpx.kernel.ipvs.types import Virtual
@@ -147,8 +147,9 @@ class IpvsBackend:
         family = self._settings.family
         told = [f"interface {DEVICE} was missing"] if self._device.create() else []
         edit = Edit()
+        headers = self._sets.headers()
         for one, wanted in self._ledger.members().items():
-            held = self._entries(one, told)
+            held = self._entries(one.spec(family), headers, told)
             edit.entered += [member for member in wanted if member.entry not in held]
             edit.taken_out += [Member(one, entry) for entry in held if Member(one, entry) not in wanted]
         told += [f"entry {one.entry} was missing in set {one.set.in_family(family)}" for one in edit.entered]
@@ -162,14 +163,18 @@ class IpvsBackend:
         rules = compare(self._tables.read(built_in), self._wanted_chains())
         return edit, rules, told + rules.differences
 
-    def _entries(self, one: IpSet, told: list[str]) -> set[Entry]:
-        """The entries of one of our sets, which is made if it is not there."""
-        spec = one.spec(self._settings.family)
-        held = self._sets.entries(spec.name)
-        if held is None:
+    def _entries(self, spec: SetSpec, headers: Mapping[str, Header], told: list[str]) -> set[Entry]:
+        """The entries of one of our sets, which is made if it is not there, or replaced if it is of another type."""
+        header = headers.get(spec.name)
+        if header and header.fits(spec):
+            return self._sets.entries(spec.name) or set()
+        if header:
+            told.append(f"set {spec.name} was of another type ({header.type})")
+            self._sets.destroy(spec.name)
+        else:
             told.append(f"set {spec.name} was missing")
-            self._sets.create(spec)
-        return held or set()
+        self._sets.create(spec)
+        return set()
 
     def _apply(self, edit: Edit, rules: RulesEdit) -> dict[Virtual, str]:
         """Make the changes; return the virtual servers that the kernel refuses, and why.
