@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from kpx.kernel import links
 from kpx.kernel.links import NETLINK_ROUTE
@@ -63,6 +63,8 @@ class Dummy:
         self._socket = Socket(NETLINK_ROUTE)
         self._news = Socket(NETLINK_ROUTE, groups=(_GROUP_LINK, _GROUP_ADDRESSES[family]))
         self._index = 0
+        # Addresses that were added here: the kernel announces those of IPv6 twice, the second time somewhat later.
+        self._added: set[str] = set()
         self._foreign: dict[str, None] = {}
 
     def close(self) -> None:
@@ -137,26 +139,29 @@ class Dummy:
         refused: dict[str, Refusal] = {}
         for start in range(0, len(asked), _AT_A_TIME):
             part = asked[start : start + _AT_A_TIME]
-            self._note(set())
+            self._note()
             errors = self._socket.pipeline([_address_request(*one, self._index) for one in part])
-            self._note({one for at, one in enumerate(part) if at not in errors})
+            made = [one for at, one in enumerate(part) if at not in errors]
+            self._added.update(address for kind, address in made if kind == _NEWADDR)
+            self._note({address for kind, address in made if kind == _DELADDR})
             refused |= {part[at][1]: error for at, error in errors.items() if error.code != _AS_WISHED[part[at][0]]}
         return refused
 
     def changed_by_others(self) -> str | None:
         """What others did to it or its addresses since the last call, in words, or None."""
-        self._note(set())
+        self._note()
         told, self._foreign = [*self._foreign][:_TOLD], {}
         return "; ".join(told) or None
 
-    def _note(self, own: set[tuple[int, str]]) -> None:
-        """Read the news; what is not our `own` is of others."""
+    def _note(self, removed: Collection[str] = ()) -> None:
+        """Read the news, and keep what others did. Addresses in `removed` were just removed here."""
         try:
             while (data := self._news.receive(0)) is not None:
-                for one in messages(data):
-                    change = self._change_in(one)
-                    if change is not None and change not in own:
-                        self._foreign[_described(self.name, *change)] = None
+                for kind, address in filter(None, map(self._change_in, messages(data))):
+                    if address not in (self._added if kind == _NEWADDR else removed):
+                        self._foreign[_described(self.name, kind, address)] = None
+                    if kind == _DELADDR:
+                        self._added.discard(address)
         except Overrun:
             self._foreign["so much that announcements were lost"] = None
 

@@ -292,6 +292,20 @@ def test_what_others_do_is_noticed_and_mended(damage: str, told: str) -> None:
         assert ours.drifted() is None
 
 
+def test_an_ipv6_address_that_is_announced_once_more_is_still_our_own() -> None:
+    """The kernel announces an address when it is added, and when it has found that it is no duplicate."""
+    desired = world_in_ipv6()
+    with backend(Family.IPV6) as six:
+        six.sync(desired.frontends)
+        run("ip link set kube-ipvs0 up")
+        assert six.drifted() is None
+        run("ip address del fd00:96::1/128 dev kube-ipvs0")
+        run("ip address add fd00:96::1/128 dev kube-ipvs0")
+        assert six.drifted() == (
+            "interface kube-ipvs0 lost the address fd00:96::1; interface kube-ipvs0 got the address fd00:96::1"
+        )
+
+
 def test_a_scheduler_that_the_kernel_lacks_is_named() -> None:
     desired = world()
     shop(desired, "web", 1, **CLUSTER)
