@@ -86,6 +86,11 @@ def contains(network: str, address: str) -> bool:
     return ipaddress.ip_address(address) in ipaddress.ip_network(network)
 
 
+def is_link_local(address: str) -> bool:
+    """Whether an address is an IPv6 one of its link alone: every interface has one."""
+    return ":" in address and ipaddress.ip_address(address).is_link_local
+
+
 def is_loopback(address: str) -> bool:
     """Whether a canonical address is a loopback address."""
     return ipaddress.ip_address(address).is_loopback

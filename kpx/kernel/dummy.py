@@ -11,7 +11,7 @@ import struct
 from collections.abc import Collection, Iterable
 
 from kpx.kernel import links
-from kpx.kernel.links import NETLINK_ROUTE
+from kpx.kernel.links import NETLINK_ROUTE, InterfaceAddress
 from kpx.kernel.netlink import (
     NLM_F_CREATE,
     NLM_F_EXCL,
@@ -28,7 +28,7 @@ from kpx.kernel.netlink import (
     string,
     text,
 )
-from kpx.net import Family, family_of, packed
+from kpx.net import Family, family_of, is_link_local, packed
 
 _NEWLINK, _DELLINK, _GETLINK, _NEWADDR, _DELADDR = 16, 17, 18, 20, 21
 _GROUP_LINK = 1
@@ -38,7 +38,6 @@ _IFADDRMSG = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, ind
 _IFLA_IFNAME, _IFLA_LINKINFO, _IFLA_INFO_KIND = 3, 18, 1
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _KIND = "dummy"
-_LINK_LOCAL = "fe80:"
 # What the kernel answers where nothing was to be done.
 _AS_WISHED = {_NEWADDR: errno.EEXIST, _DELADDR: errno.EADDRNOTAVAIL}
 # Changes that are made before their announcements are read: so many fit the buffer.
@@ -120,15 +119,14 @@ class Dummy:
 
     def addresses(self) -> set[str]:
         """The addresses on it, without those that the kernel gave it by itself (link-local)."""
-        return {
-            one.address
-            for one in links.addresses(self.family)
-            if one.interface == self.name and not one.address.startswith(_LINK_LOCAL)
-        }
+        return {one.address for one in self._held(self.family)}
 
     def used(self) -> bool:
         """Whether it has any address, of either family."""
-        return any(one.interface == self.name and not one.address.startswith(_LINK_LOCAL) for one in links.addresses())
+        return bool(self._held())
+
+    def _held(self, family: Family | None = None) -> list[InterfaceAddress]:
+        return [one for one in links.addresses(family) if one.interface == self.name and not is_link_local(one.address)]
 
     def change(self, added: Iterable[str], removed: Iterable[str]) -> dict[str, Refusal]:
         """Add and remove single addresses; return those that the kernel refuses.
@@ -176,7 +174,7 @@ class Dummy:
             return None
         values = dict(attributes(news.payload[_IFADDRMSG.size :]))
         address = socket.inet_ntop(af, values[_IFA_ADDRESS])
-        return None if address.startswith(_LINK_LOCAL) else (news.type, address)
+        return None if is_link_local(address) else (news.type, address)
 
 
 def _described(name: str, kind: int, address: str) -> str:

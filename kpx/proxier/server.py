@@ -21,6 +21,7 @@ from kpx.config.watching import UPDATED, watch_file
 from kpx.config.writing import configz
 from kpx.kernel import links
 from kpx.logs import v
+from kpx.net import is_link_local
 from kpx.proxier import sysctls
 from kpx.proxier.cleanup import TakeOver
 from kpx.proxier.conntrack import ConntrackCleaner
@@ -243,8 +244,14 @@ class Server:
 
     def _follow_addresses(self) -> None:
         """Node ports answer on the addresses that the node has now, not on those it had at the start."""
+        known: set[str] = set()
         for _ in links.address_changes(self._stop, ignored=DEVICE):
-            self._inbox.put(Verify("the node's addresses changed"))
+            # Each pod that comes or goes has a link-local address on the node, or one that its neighbours have too.
+            elsewhere = (one.address for one in links.addresses() if one.interface != DEVICE)
+            now = {address for address in elsewhere if not is_link_local(address)}
+            if now != known:
+                self._inbox.put(Verify("the node's addresses changed"))
+            known = now
 
 
 def _node_port_addresses(site: Site) -> list[str]:

@@ -79,6 +79,38 @@ def test_a_restart_changes_nothing_and_a_flush_is_mended(place: Lab, node: Node,
     daemon.logs("rules were changed by somebody else: virtual server .* is gone")
 
 
+def test_node_ports_follow_the_addresses_of_the_node(place: Lab, node: Node, daemons: Daemons) -> None:
+    spec = {
+        "type": "NodePort",
+        "clusterIP": "10.96.99.99",
+        "ports": [{"protocol": "TCP", "port": 80, "nodePort": 30099}],
+    }
+    metadata = {"namespace": "shop", "name": "own"}
+    node.write("own.yaml", {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})
+    daemon = started(daemons, place, node, "ipvs", logging={"verbosity": 2})
+
+    def answers(address: str) -> bool:
+        return f"TCP  {address}:30099 rr" in virtual_servers(place)
+
+    def told() -> int:
+        return daemon.log.count("all IPv4 rules are compared: the node's addresses changed")
+
+    within(place, "ip", "address", "add", "10.199.77.1/32", "dev", "lo")
+    eventually(lambda: answers("10.199.77.1"), what="no node port on the address that has come")
+    compared = told()
+    for number in range(3):  # a pod comes: nothing that the rules depend on
+        within(place, "ip", "link", "add", f"veth{number}", "type", "veth", "peer", "name", f"peer{number}")
+        within(place, "ip", "address", "add", "10.199.77.1/32", "dev", f"veth{number}")
+        within(place, "ip", "link", "set", f"peer{number}", "up")
+        within(place, "ip", "link", "set", f"veth{number}", "up")
+    within(place, "ip", "address", "del", "10.199.77.1/32", "dev", "lo")
+    for number in range(3):
+        assert answers("10.199.77.1")
+        within(place, "ip", "link", "del", f"veth{number}")
+    eventually(lambda: not answers("10.199.77.1"), what="a node port on an address that has gone")
+    assert told() == compared + 1
+
+
 def test_the_mode_is_switched_there_and_back(place: Lab, node: Node, daemons: Daemons) -> None:
     node.write("download.yaml", *download_objects())
     daemon = started(daemons, place, node, "iptables")

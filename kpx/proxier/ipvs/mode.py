@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import replace
 
 from kpx.kernel import links
 from kpx.kernel.iptables.program import Iptables
-from kpx.net import Family, canonical_network, family_of, is_loopback
+from kpx.net import Family, canonical_network, family_of, is_link_local, is_loopback
 from kpx.proxier.backend import Backend
 from kpx.proxier.iptables.mode import IptablesMode
 from kpx.proxier.ipvs import requirements
@@ -64,11 +63,6 @@ def _renewed(settings: Settings, node_ports: NodePortAddresses) -> Settings:
     elsewhere = [
         one.address
         for one in links.addresses(settings.family)
-        if one.interface != DEVICE and not is_loopback(one.address) and not _is_link_local(one.address)
+        if one.interface != DEVICE and not is_loopback(one.address) and not is_link_local(one.address)
     ]
     return replace(settings, elsewhere=frozenset(elsewhere), node_ports=tuple(node_ports.matching(elsewhere)))
-
-
-def _is_link_local(address: str) -> bool:
-    """Of IPv6: such an address is none of the node alone."""
-    return ":" in address and ipaddress.ip_address(address).is_link_local
