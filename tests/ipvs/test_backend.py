@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from kpx.net import Family
 from kpx.proxier.backend import BackendError
 from kpx.proxier.desired import DesiredState
+from kpx.proxier.ipvs.servers import Changes, Refused, Servers
 from kpx.proxier.plan import Viewpoint
 from tests.ipvs.worlds import (
     EXAMPLE,
@@ -304,6 +305,31 @@ def test_an_ipv6_address_that_is_announced_once_more_is_still_our_own() -> None:
         assert six.drifted() == (
             "interface kube-ipvs0 lost the address fd00:96::1; interface kube-ipvs0 got the address fd00:96::1"
         )
+
+
+def test_what_others_change_during_a_sync_does_not_leave_a_service_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    desired = world()
+    shop(desired, "web", 1, 2, **CLUSTER)
+    desired.take()
+    interferences = [
+        "ipvsadm -a -t 10.96.0.82:80 -r 10.42.0.3:8080 -m",
+        "ipvsadm -d -t 10.96.0.82:80 -r 10.42.0.1:8080",
+    ]
+    put = Servers.put
+
+    def interfered(servers: Servers, changes: Changes) -> Refused:
+        while interferences:
+            run(interferences.pop())
+        return put(servers, changes)
+
+    with backend() as ours:
+        ours.sync(desired.frontends)
+        endpoints(desired, "web", 2, 3)
+        desired.take()
+        monkeypatch.setattr(Servers, "put", interfered)
+        assert ours.sync(desired.frontends).rejected == {}
+
+    assert grouped() == {f"{WEB} rr": {"-> 10.42.0.2:8080 Masq 1", "-> 10.42.0.3:8080 Masq 1"}}
 
 
 def test_a_scheduler_that_the_kernel_lacks_is_named() -> None:

@@ -101,9 +101,15 @@ class IpvsBackend:
             edit, rules, told = self._compared()
             refused = self._owners(self._apply(edit, rules.first))
             self._tables.edit([rules.last])
-            if refused:
+            if refused and (refused := self._refused_again()):
                 self._leave_out(refused)
         return self._outcome(edit, RulesEdit.merged((rules.first, rules.last)), refused, told)
+
+    def _refused_again(self) -> Refused:
+        """What is still refused: others may have changed what was compared, before it was changed here."""
+        self._lacking.clear()
+        edit, rules, _ = self._compared()
+        return self._owners(self._apply(edit, RulesEdit.merged((rules.first, rules.last))))
 
     def update(self, delta: Delta) -> Outcome:
         changes = [
