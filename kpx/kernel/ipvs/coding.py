@@ -90,17 +90,22 @@ def _settings_parts(settings: Settings, family: Family) -> list[bytes]:
         text(_SVC_SCHED, settings.scheduler),
         attribute(_SVC_FLAGS, _FLAGS.pack(settings.flags, _ALL)),
         attribute(_SVC_TIMEOUT, _U32.pack(settings.timeout)),
-        attribute(_SVC_NETMASK, _netmask(settings.prefix or family.bits, family)),
+        attribute(_SVC_NETMASK, _netmask(settings, family)),
     ]
     if settings.engine:
         parts.append(text(_SVC_ENGINE, settings.engine))
     return parts
 
 
-def _netmask(prefix: int, family: Family) -> bytes:
+def _netmask(settings: Settings, family: Family) -> bytes:
     """The mask itself for IPv4, in network order; the length of the prefix for IPv6."""
+    prefix = settings.prefix or family.bits
     if family is Family.IPV6:
         return _U32.pack(prefix)
+    return packed(settings.mask) if settings.mask else _mask(prefix)
+
+
+def _mask(prefix: int) -> bytes:
     return (_ALL << (32 - prefix) & _ALL).to_bytes(4, "big")
 
 
@@ -156,13 +161,18 @@ def decode_virtual(message: memoryview) -> VirtualServer:
 
 def _decode_settings(values: dict[int, memoryview], family: Family) -> Settings:
     mask = bytes(values[_SVC_NETMASK])
-    prefix = _U32.unpack(mask)[0] if family is Family.IPV6 else int.from_bytes(mask, "big").bit_count()
+    if family is Family.IPV6:
+        prefix, is_length = _U32.unpack(mask)[0], True
+    else:
+        prefix = int.from_bytes(mask, "big").bit_count()
+        is_length = prefix > 0 and mask == _mask(prefix)
     return Settings(
         scheduler=string(values[_SVC_SCHED]),
         flags=_number(values[_SVC_FLAGS][:4]),
         timeout=_number(values[_SVC_TIMEOUT]),
-        prefix=0 if prefix == family.bits else prefix,
+        prefix=prefix if is_length and prefix != family.bits else 0,
         engine=string(values[_SVC_ENGINE]) if _SVC_ENGINE in values else "",
+        mask="" if is_length else socket.inet_ntoa(mask),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from kpx.kernel.genetlink import family_number
 from kpx.kernel.ipvs.coding import (
@@ -22,10 +23,16 @@ from kpx.kernel.ipvs.types import Info, Real, RealServer, Settings, Timeouts, Vi
 from kpx.kernel.netlink import NETLINK_GENERIC, NetlinkError, Refusal, Request, Socket, read_whole
 
 _FAMILY = "IPVS"
+_PRESENT = Path("/proc/thread-self/net/ip_vs")
 
 
 class IpvsUnavailable(Exception):
     """The kernel has no IPVS, and cannot load it."""
+
+
+def loaded() -> bool:
+    """Whether the kernel has IPVS at work. Asking does not load it, as opening an `Ipvs` does."""
+    return _PRESENT.exists()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +84,7 @@ class Ipvs:
     """A connection to IPVS in the network namespace of the thread that opens it. Not for several threads at once."""
 
     def __init__(self) -> None:
-        """Raises `IpvsUnavailable`."""
+        """Loads the kernel's module if need be; raises `IpvsUnavailable` if there is none."""
         self._socket = Socket(NETLINK_GENERIC)
         try:
             self._kind = family_number(self._socket, _FAMILY)

@@ -77,7 +77,8 @@ class Settings(msgspec.Struct, frozen=True, gc=False):
     """How a virtual server works.
 
     ``timeout`` is that of persistence, in seconds; ``prefix`` the length of the client networks that persistence
-    keeps together (0: that of a single address).
+    keeps together (0: that of a single address). ``mask`` takes its place for an IPv4 netmask that no length says:
+    0.0.0.0, which keeps all clients together, or one with holes.
     """
 
     scheduler: str = "rr"
@@ -85,6 +86,7 @@ class Settings(msgspec.Struct, frozen=True, gc=False):
     timeout: int = 0
     prefix: int = 0
     engine: str = ""
+    mask: str = ""
 
     def alike(self, other: Settings) -> bool:
         """Whether both work in the same way, whatever the kernel adds to their flags."""
@@ -92,7 +94,7 @@ class Settings(msgspec.Struct, frozen=True, gc=False):
 
     def _asked(self) -> tuple[object, ...]:
         timeout = self.timeout if self.flags & Flag.PERSISTENT else 0
-        return self.scheduler, self.flags & ~_OWN_FLAGS, timeout, self.prefix, self.engine
+        return self.scheduler, self.flags & ~_OWN_FLAGS, timeout, self.prefix, self.mask, self.engine
 
 
 class Counters(msgspec.Struct, frozen=True, gc=False):
