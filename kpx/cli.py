@@ -43,6 +43,70 @@ def cleanup(context: typer.Context) -> None:
     raise typer.Exit(run(["--cleanup", *context.args], "kpx cleanup"))
 
 
+@app.command("ipvs", short_help="Show the IPVS tables as ipvsadm does, and as JSON.")
+def ipvs(
+    service: Annotated[
+        str | None,
+        typer.Argument(
+            show_default=False,
+            help="Only this one: `10.96.0.1`, `10.96.0.1:443`, `10.96.0.1:53/udp`, `\\[fd00::1]:443`, `fwmark:5`.",
+        ),
+    ] = None,
+    stats: Annotated[bool, typer.Option("--stats", help="What was counted since the start.")] = False,
+    rate: Annotated[bool, typer.Option("--rate", help="What passes a second (BPS: bytes).")] = False,
+    thresholds: Annotated[
+        bool, typer.Option("--thresholds", help="The limits of connections of the real servers.")
+    ] = False,
+    persistent: Annotated[
+        bool, typer.Option("--persistent-conn", help="Remembered clients; with -c, the persistence engines.")
+    ] = False,
+    timeout: Annotated[bool, typer.Option("--timeout", help="How long idle connections are remembered.")] = False,
+    connections: Annotated[bool, typer.Option("-c", "--connections", help="The connections that are tracked.")] = False,
+    limit: Annotated[
+        int | None, typer.Option(min=1, show_default=False, help="At most so many connections: a sample.")
+    ] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Large numbers in full, not with K, M, G or T.")] = False,
+    watch: Annotated[
+        float | None, typer.Option("-w", "--watch", min=0.1, show_default=False, help="Again every so many seconds.")
+    ] = None,
+    output: Annotated[Output, typer.Option("-o", "--output", help="How to print it.")] = Output.TEXT,
+    _list: Annotated[bool, typer.Option("-L", "-l", "-n", "--list", "--numeric", hidden=True)] = False,
+) -> None:
+    """Show the IPVS tables in the text of `ipvsadm -L -n`, or as JSON. Nothing is changed.
+
+    Examples:
+
+    kpx ipvs                          virtual servers and their real servers
+
+    kpx ipvs 10.96.0.1:443 --stats    what one service has counted
+
+    kpx ipvs --rate -w 2              connections, packets and bytes a second
+
+    kpx ipvs -c 10.96.0.1 --limit 20  some of a service's connections
+
+    kpx ipvs -o json                  everything, for a program: docs/json.md
+
+    An address alone names all its ports and protocols. ipvsadm's -Ln, -Lnc, ... work too.
+
+    Needs root. The exit status is 0, 1 if it could not be read, 2 for wrong arguments.
+    """
+    from kpx.tables.ipvs.command import Options, run
+    from kpx.tables.ipvs.text import View
+
+    views = {View.STATS: stats, View.RATE: rate, View.THRESHOLDS: thresholds, View.PERSISTENT: persistent}
+    options = Options(
+        service=service,
+        views=tuple(view for view, asked in views.items() if asked),
+        timeouts=timeout,
+        connections=connections,
+        exact=exact,
+        limit=limit,
+        watch=watch,
+        as_json=output is Output.JSON,
+    )
+    raise typer.Exit(run(options))
+
+
 _NAME = Annotated[str, typer.Option("--name", help="The lab's name: labs of different names do not meet.")]
 
 

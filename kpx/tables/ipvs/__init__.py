@@ -1,0 +1,1 @@
+"""The IPVS tables, as text that equals ipvsadm's and as JSON."""
