@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from benchmarks import dataplane, start_and_change
+from benchmarks import dataplane, guest, start_and_change, sync
 from benchmarks.client import Unanswered
 from benchmarks.network import alone
 from benchmarks.processes import Failed
@@ -33,6 +33,8 @@ def main(argv: Sequence[str]) -> int:
         return 1
     subject = variants[arguments.variant or next(iter(variants))]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # clean up then, too
+    if arguments.mode == "ipvs" and guest.needed():
+        return guest.run(argv)
     logging.disable()  # what the daemon's parts would say here, the daemon says in its own log
     try:
         with Progress() as progress, alone(lambda: progress.step("waiting for another benchmark to end")):
@@ -58,6 +60,10 @@ def _parser() -> argparse.ArgumentParser:
     start.add_argument("--changes", type=int, default=20, help="how many changes to time (default: 20)")
     start.add_argument("--idle", type=float, default=10.0, help="seconds to watch the idle daemon (default: 10)")
     start.set_defaults(run=_start_and_change)
+    own = commands.add_parser("sync", parents=[common], help="the daemon's own part of a change, in one process")
+    own.add_argument("--services", type=int, nargs="+", default=[1000, 5000, 10000])
+    own.add_argument("--changes", type=int, default=50, help="how many changes to time (default: 50)")
+    own.set_defaults(run=_sync)
     rate = commands.add_parser("dataplane", parents=[common], help="new connections through a ClusterIP")
     rate.add_argument("--services", type=int, nargs="+", default=[0, 1, 1000, 10000])
     rate.add_argument("--seconds", type=float, default=5.0, help="length of a measurement (default: 5)")
@@ -73,6 +79,16 @@ def _start_and_change(subject: Subject, arguments: argparse.Namespace, progress:
             result = start_and_change.run(subject, services, arguments.changes, arguments.idle, progress)
             runs.setdefault((result.subject, f"{services:,}"), []).append(result)
     return _report(arguments.output, ["mode", "services"], start_and_change.COLUMNS, runs)
+
+
+def _sync(subject: Subject, arguments: argparse.Namespace, progress: Progress) -> str:
+    runs: dict[tuple[str, ...], list[sync.Result]] = {}
+    for services in arguments.services:
+        for run in range(arguments.runs):
+            progress.of(f"{subject.name}, {services} Services, run {run + 1}")
+            result = sync.run(subject, services, arguments.changes, progress)
+            runs.setdefault((result.subject, f"{services:,}"), []).append(result)
+    return _report(arguments.output, ["mode", "services"], sync.COLUMNS, runs)
 
 
 def _dataplane(subject: Subject, arguments: argparse.Namespace, progress: Progress) -> str:

@@ -34,13 +34,16 @@ class IptablesRecording:
         self._programs = Recorder(Family.IPV4, variant)
         self.mode = IptablesMode(self._programs)
 
+    def close(self) -> None:
+        """Nothing is held."""
+
     def take(self) -> list[str]:
         taken = list(self._programs.inputs)
         self._programs.inputs.clear()
         return taken
 
     def send(self, written: str) -> None:
-        _run([self._programs.program("restore"), "-w", str(LOCK_SECONDS), "--noflush"], written)
+        restore(self._programs, written)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +62,16 @@ class IptablesSubject:
         for family in Family:
             _run([Iptables(family, self.variant).program(), "-t", "mangle", "-N", _KUBELET_CHAIN], "")
 
+    def working(self) -> IptablesMode:
+        return IptablesMode(Iptables(Family.IPV4, self.variant))
+
     def recording(self) -> IptablesRecording:
         return IptablesRecording(self.variant)
+
+
+def restore(programs: Iptables, written: str) -> None:
+    """Run the restore program. Raises OSError."""
+    _run([programs.program("restore"), "-w", str(LOCK_SECONDS), "--noflush"], written)
 
 
 def _run(command: list[str], text: str) -> None:

@@ -32,6 +32,9 @@ class NftablesRecording:
         self._recorder = Recorder()
         self.mode = NftablesMode(lambda: self._recorder)
 
+    def close(self) -> None:
+        """The recorder is closed with what works with it."""
+
     def take(self) -> list[bytes]:
         taken = list(self._recorder.batches)
         self._recorder.batches.clear()
@@ -57,6 +60,9 @@ class NftablesSubject:
 
     def prepare(self) -> None:
         """Nothing has to be there."""
+
+    def working(self) -> NftablesMode:
+        return NftablesMode()
 
     def recording(self) -> NftablesRecording:
         return NftablesRecording()

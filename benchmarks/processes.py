@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -86,6 +87,12 @@ def running(namespace: str, log: Path, *words: str) -> Iterator[Program]:
                 process.wait(_END_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+def children_seconds() -> float:
+    """The time of all processors that this process's children (those that have ended) have used so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def busy_processors(seconds: float) -> float:

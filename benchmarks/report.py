@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from benchmarks.guest import inside
+
 R = TypeVar("R")
 _VERSION = re.compile(r"\d+(\.\d+)+")
 
@@ -48,11 +50,12 @@ def percentile(values: Iterable[float], percent: float) -> float:
 
 
 def machine() -> str:
-    """``2 cores, Linux 6.18, iptables 1.8.9, nft 1.0.6, Python 3.11``."""
+    """``2 cores, Linux 6.18, iptables 1.8.9, nft 1.0.6, Python 3.11``; of a guest, that it is one."""
     kernel = ".".join(platform.release().split(".")[:2])
     python = ".".join(platform.python_version_tuple()[:2])
     programs = (f"{program} {_version(program)}" for program in ("iptables", "nft"))
-    return ", ".join([f"{os.cpu_count()} cores", f"Linux {kernel}", *programs, f"Python {python}"])
+    guest = ["a User Mode Linux guest"] if inside() else []
+    return ", ".join([*guest, f"{os.cpu_count()} cores", f"Linux {kernel}", *programs, f"Python {python}"])
 
 
 def _version(program: str) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from benchmarks import objects
 from benchmarks.client import change_time, first_answer
 from benchmarks.floor import Floor, measure
-from benchmarks.node import Cluster, Daemon, cluster, daemon, node, pods
+from benchmarks.node import Cluster, Daemon, cluster, daemon, node
 from benchmarks.processes import busy_processors
 from benchmarks.progress import Progress
 from benchmarks.report import Column, percentile
@@ -58,8 +58,7 @@ def run(subject: Subject, services: int, changes: int, idle_seconds: float, prog
         progress.step("idle")
         idle = _idle(proxy, idle_seconds)
     await_quiet(progress)
-    with node(subject) as here, pods(here):
-        floor = measure(here, services, numbers, progress)
+    floor = measure(subject, services, numbers, progress)
     return Result(
         subject=subject.name,
         services=services,

@@ -155,6 +155,7 @@ class Socket:
     """
 
     def __init__(self, protocol: int, *, groups: tuple[int, ...] = (), receive_buffer: int = 4 << 20) -> None:
+        self.protocol = protocol
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         self._sequence = 0
         try:
