@@ -19,6 +19,7 @@ from typing import Any
 from kpx.lab import namespaces, network, objects, state
 from kpx.lab.state import Process, State
 from kpx.lab.topology import DEFAULT, NODE, Place, Topology, namespace, namespaces_of
+from kpx.proxier.unix_socket import VARIABLE
 
 DEFAULT_NAME = "kpx"
 AGENT, DAEMON = "servers", "daemon"
@@ -158,7 +159,8 @@ def exec(name: str, where: str, argv: Sequence[str]) -> None:
 def _entering(lab: State, entered: str, argv: Sequence[str]) -> list[str]:
     into = ["nsenter", f"--net={namespaces.NETNS / entered}"]
     if not _mounts_can_be_private():
-        return [*into, "env", f"XTABLES_LOCKFILE={lab.run / 'xtables.lock'}", *argv]
+        own = f"XTABLES_LOCKFILE={lab.run / 'xtables.lock'}", f"{VARIABLE}={lab.run / 'kpx' / 'kpx.sock'}"
+        return [*into, "env", *own, *argv]
     return [*into, "unshare", "--mount", "--propagation", "slave", "sh", "-c", _OWN_RUN, str(lab.run), *argv]
 
 

@@ -68,13 +68,9 @@ class DesiredState:
         self._view = view
         self._wanted: dict[ServiceName, dict[ServicePortName, _Wanted]] = {}
         self._claims = Claims()
-        self._conflicts: dict[ServicePortName, frozenset[Conflict]] = {}
+        # The addresses that service ports ask for and others have.
+        self.conflicts: dict[ServicePortName, frozenset[Conflict]] = {}
         self.frontends: dict[ServicePortName, Frontends] = {}
-
-    @property
-    def conflicts(self) -> int:
-        """The number of addresses that service ports ask for and others have."""
-        return sum(map(len, self._conflicts.values()))
 
     def in_zone(self, zone: str) -> bool:
         """The node is in this zone now; return whether that may change anything."""
@@ -129,13 +125,13 @@ class DesiredState:
     def _settled(self, port: ServicePortName) -> Frontends | None:
         """The service port with the addresses that it gets."""
         wanted = self._wanted.get(port.service, {}).get(port)
-        return without(wanted.frontends, (one.claim for one in self._conflicts.get(port, ()))) if wanted else None
+        return without(wanted.frontends, (one.claim for one in self.conflicts.get(port, ()))) if wanted else None
 
     def _new_conflicts(self, port: ServicePortName) -> frozenset[Conflict]:
         wanted = self._wanted.get(port.service, {}).get(port)
         lost = self._claims.lost(port, wanted.claims) if wanted else {}
         found = frozenset(Conflict(port, claim, owner) for claim, owner in lost.items())
-        known = self._conflicts.pop(port, frozenset())
+        known = self.conflicts.pop(port, frozenset())
         if found:
-            self._conflicts[port] = found
+            self.conflicts[port] = found
         return found - known

@@ -60,11 +60,11 @@ class FamilyProxier:
         self._triggers = Triggers(since=clocks.wall())
         self._unsynced = Delta({}, {})
         self._last_full: float | None = None
-        # Whether the kernel may hold anything: at the start, and after a failure.
-        self._unknown = True
-        # What others seem to have done to our rules, and whether to compare all rules for another reason.
+        # Why the kernel may hold anything: at the start, and after a failure.
+        self._unknown = "the first sync"
+        # What others seem to have done to our rules, and the other reason to compare all rules, if there is one.
         self._drift = ""
-        self._recheck = False
+        self._recheck = ""
         self._next_drift_check = 0.0
         self._drift_pause = DRIFT_CHECK_SECONDS
 
@@ -159,7 +159,7 @@ class FamilyProxier:
     def verify(self, reason: str) -> None:
         """Have all rules compared with what they should be, as soon as the schedule allows."""
         v(2, logger, "all %s rules are compared: %s", self.family.value, reason)
-        self._recheck = True
+        self._recheck = reason
         self.request()
 
     def sync(self) -> None:
@@ -180,7 +180,7 @@ class FamilyProxier:
         found = self._found(outcome, start)
         sync = Sync(
             family=self.family,
-            full=self._unknown or self._doubtful(start),
+            full=bool(self._unknown) or self._doubtful(start),
             seconds=end - start,
             delta=self._unsynced,
             frontends=self._desired.frontends,
@@ -189,6 +189,8 @@ class FamilyProxier:
             drift=self._told(found, error),
             repaired=found,
             latencies=self._triggers.take(self._clocks.wall()) if outcome else (),
+            conflicts=self._desired.conflicts,
+            reason=self._reason(start),
         )
         self._ended(sync, start)
 
@@ -208,6 +210,16 @@ class FamilyProxier:
             return outcome
         # After our own change, what still differs is what others did.
         return self._backend.sync(self._desired.frontends)
+
+    def _reason(self, now: float) -> str:
+        """Why a sync is full, or else why there is one."""
+        if self._unknown or self._recheck:
+            return self._unknown or self._recheck
+        if self._drift:
+            return "somebody else changed the rules"
+        if self._overdue(now):
+            return f"the last full sync was {FULL_SYNC_SECONDS:.0f} s ago"
+        return "the cluster changed" if self._unsynced.now else "asked for; no service port differs"
 
     def _doubtful(self, now: float) -> bool:
         return bool(self._drift or self._recheck or self._overdue(now))
@@ -237,12 +249,12 @@ class FamilyProxier:
         drifted = bool(self._drift)
         if sync.outcome is None:
             logger.error("%s sync failed, the next one compares all rules: %s", self.family.value, sync.error)
-            self._unknown = True
+            self._unknown = "the last sync failed"
         else:
             self._unsynced = Delta({}, {})
-            self._unknown = False
+            self._unknown = ""
             if sync.full:
-                self._last_full, self._drift, self._recheck = start, "", False
+                self._last_full, self._drift, self._recheck = start, "", ""
         self._pace_checks(looked=drifted, found=bool(sync.repaired))
         if sync.drift:
             logger.warning("%s rules were changed by somebody else: %s", self.family.value, sync.drift)

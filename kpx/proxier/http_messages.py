@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from http import HTTPStatus
@@ -49,12 +49,17 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer, plain text by default."""
+    """An answer, plain text by default. A long one is made while it is sent: ``parts`` then follow the body."""
 
     body: bytes
     status: int = HTTPStatus.OK
     content_type: str = TEXT
     headers: Mapping[str, str] = field(default_factory=dict)
+    parts: Iterable[bytes] | None = None
+
+    def whole(self) -> Response:
+        """The same answer in one piece."""
+        return replace(self, body=b"".join((self.body, *(self.parts or ()))), parts=None)
 
 
 Handler = Callable[[Request], Response]
@@ -95,7 +100,7 @@ def parse_head(head: bytes) -> Request:
 
 
 def render(response: Response, *, head_only: bool, close: bool) -> bytes:
-    """The bytes of a response; browsers are told not to guess another type than it has (nosniff)."""
+    """The bytes of a response, up to its parts; browsers are told not to guess another type than it has (nosniff)."""
     headers = {"Content-Type": response.content_type, "X-Content-Type-Options": "nosniff", **response.headers}
     if close:
         headers["Connection"] = "close"
@@ -104,7 +109,17 @@ def render(response: Response, *, head_only: bool, close: bool) -> bytes:
         f"HTTP/1.1 {status.value} {status.phrase}",
         *(f"{name}: {value}" for name, value in sorted(headers.items())),
         f"Date: {formatdate(usegmt=True)}",
-        f"Content-Length: {len(response.body)}",
+        f"Content-Length: {len(response.body)}" if response.parts is None else "Transfer-Encoding: chunked",
     ]
     head = "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
-    return head if head_only else head + response.body
+    if head_only:
+        return head
+    return head + (response.body if response.parts is None else chunk(response.body))
+
+
+def chunk(data: bytes) -> bytes:
+    """A part of a body; nothing where it is empty, since that would end the body."""
+    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+
+
+LAST_CHUNK = b"0\r\n\r\n"

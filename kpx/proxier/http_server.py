@@ -12,15 +12,17 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, TypeVar
 
 from kpx.net import Family, family_of, join_port
-from kpx.proxier.http_messages import BadRequest, Handler, Request, Response, parse_head, render
+from kpx.proxier import unix_socket
+from kpx.proxier.http_messages import LAST_CHUNK, BadRequest, Handler, Request, Response, chunk, parse_head, render
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +80,13 @@ class HTTPServer:
         if not self._on_loop(self._attempt(address, port, handler, what)):
             self._on_loop(self._in_background(self._retry(address, port, handler, what)))
 
+    def offer(self, path: Path, handler: Handler, what: str) -> None:
+        """Serve a unix socket that only root may use, as soon as it can be made.
+
+        Nobody is kept waiting by what stands in the way: it is warned about, once.
+        """
+        self._on_loop(self._in_background(self._offer(path, handler, what)))
+
     def close(self) -> None:
         """Close all ports and connections, and end the thread."""
         self._on_loop(self._shut_down())
@@ -109,6 +118,19 @@ class HTTPServer:
         await asyncio.sleep(self._retry_seconds)
         while not await self._attempt(address, port, handler, what):
             await asyncio.sleep(self._retry_seconds)
+
+    async def _offer(self, path: Path, handler: Handler, what: str) -> None:
+        told = ""
+        while True:
+            try:
+                await self._serve(unix_socket.listen(path, _BACKLOG), handler)
+            except OSError as error:
+                if str(error) != told:
+                    told = str(error)
+                    logger.warning("%s: %s; it is tried again every %g s", what, error, self._retry_seconds)
+                await asyncio.sleep(self._retry_seconds)
+            else:
+                return
 
     async def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -187,9 +209,31 @@ class _Port:
                 await writer.drain()
                 return False
             close = not request.keep_alive
-            writer.write(render(self._answer(request), head_only=request.method == "HEAD", close=close))
+            answer = self._answer(request)
+            if request.version == "HTTP/1.0":
+                answer = answer.whole()
+            head_only = request.method == "HEAD"
+            writer.write(render(answer, head_only=head_only, close=close))
             await writer.drain()
+            if answer.parts is None or head_only:
+                return not close
+            try:
+                await self._send_parts(answer.parts, writer)
+            except OSError:
+                raise
+            except Exception:
+                logger.exception("%s %s failed", request.method, request.path)
+                return False
             return not close
+
+    async def _send_parts(self, parts: Iterable[bytes], writer: asyncio.StreamWriter) -> None:
+        """Send a long body bit by bit; the other connections have their turn in between."""
+        for part in parts:
+            writer.write(chunk(part))
+            await writer.drain()
+            await asyncio.sleep(0)
+        writer.write(LAST_CHUNK)
+        await writer.drain()
 
     def _answer(self, request: Request) -> Response:
         try:

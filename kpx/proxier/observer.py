@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kpx.cluster.events import Key
 from kpx.cluster.objects import Node
 from kpx.net import Family
 from kpx.proxier.backend import Outcome
-from kpx.proxier.desired import Delta
+from kpx.proxier.desired import Conflict, Delta
 from kpx.proxier.frontends import Frontends, ServicePortName
 
 
@@ -18,9 +18,10 @@ class Sync:
     """One sync of one family, whether it succeeded or not.
 
     ``delta`` is what changed since the last sync that succeeded; ``latencies`` are the seconds from the change of
-    each endpoint in the cluster to now. ``frontends`` is the state that the kernel was brought to: do not change it,
-    and copy what is used on another thread. ``drift`` says what others did to our rules, if that was noticed, and
-    ``repaired`` what was found to be wrong and mended, line by line.
+    each endpoint in the cluster to now. ``frontends`` is the state that the kernel was brought to, and ``conflicts``
+    are the addresses that service ports do without: do not change them, and copy what is used on another thread.
+    ``reason`` says why the sync was full, or why there was one. ``drift`` says what others did to our rules, if that
+    was noticed, and ``repaired`` what was found to be wrong and mended, line by line.
     """
 
     family: Family
@@ -33,6 +34,8 @@ class Sync:
     drift: str = ""
     repaired: tuple[str, ...] = ()
     latencies: tuple[float, ...] = ()
+    conflicts: Mapping[ServicePortName, frozenset[Conflict]] = field(default_factory=dict)
+    reason: str = ""
 
     @property
     def ok(self) -> bool:

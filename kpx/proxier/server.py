@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from kpx.cluster.events import Source
 from kpx.cluster.objects import Kind
@@ -29,11 +33,12 @@ from kpx.proxier.consequences import CleanConntrack, FollowNode, ServeHealthChec
 from kpx.proxier.desired import DesiredState
 from kpx.proxier.family import FULL_SYNC_SECONDS, Clocks, FamilyProxier
 from kpx.proxier.frontends import ServiceName
-from kpx.proxier.health import NodeEligibility, ProxyHealth
+from kpx.proxier.health import NodeEligibility, ProxyHealth, rfc3339
 from kpx.proxier.health_servers import HealthChecks, ServiceHealthServers
 from kpx.proxier.http_messages import Handler
 from kpx.proxier.http_server import RETRY_SECONDS, HTTPServer, ListenError
 from kpx.proxier.ipvs.names import DEVICE
+from kpx.proxier.journal import Journal
 from kpx.proxier.kernel_metrics import AccountingMetrics, ConntrackMetrics
 from kpx.proxier.loop import Inbox, Loop, Resync, Stop, Verify
 from kpx.proxier.measure import Measure
@@ -43,10 +48,13 @@ from kpx.proxier.metrics_server import MetricsPages
 from kpx.proxier.modes import mode_of
 from kpx.proxier.observer import Observer, Observers
 from kpx.proxier.plan import Viewpoint
+from kpx.proxier.published import Origin, Status
 from kpx.proxier.rival import wait_until_alone
 from kpx.proxier.runner import SyncSchedule
 from kpx.proxier.site import Mode, Site
 from kpx.proxier.surroundings import StartError, Surroundings, await_node, surroundings
+from kpx.proxier.tool_pages import ToolPages
+from kpx.proxier.unix_socket import tool_socket
 
 logger = logging.getLogger(__name__)
 
@@ -133,13 +141,15 @@ class Server:
         _set_oom_score(self._config.oom_score_adj)
         self._eligibility = NodeEligibility(site.family for site in here.sites)
         http = HTTPServer()
-        observer = self._observers(here, http)
+        journal = Journal(site.family for site in here.sites)
+        observer = self._observers(here, http, journal)
         clocks = Clocks()
         families = [family_proxier(self._config, mode, site, here, observer, clocks) for site in here.sites]
         for site in here.sites:
             self._health.updated(site.family)
             observer.queued(site.family)
         self._serve(http)
+        http.offer(tool_socket(), ToolPages(journal, self._status()), "the tools' socket")
         self._watch(here)
         self._record(EventType.NORMAL, "Starting", "")
         if self._config.mode == "ipvs":
@@ -150,7 +160,7 @@ class Server:
     def _follow(self) -> None:
         self._cluster.source.run(self._inbox.put, self._stop)
 
-    def _observers(self, here: Surroundings, http: HTTPServer) -> Observer:
+    def _observers(self, here: Surroundings, http: HTTPServer, journal: Journal) -> Observer:
         cleaner = ConntrackCleaner(self._metrics, lambda family: _node_port_addresses(here.site(family)))
         cleaner.start()
         checks = {
@@ -162,6 +172,7 @@ class Server:
         return Observers(
             [
                 Measure(self._metrics, self._config.mode),
+                journal,
                 TakeOver(self._config.mode),
                 TellHealth(self._health, self._eligibility),
                 ServeHealthChecks(checks),
@@ -198,6 +209,21 @@ class Server:
             http, "healthz server", self._config.healthz_bind_address, health, "FailedToStartProxierHealthcheck"
         )
         self._listen(http, "metrics server", self._config.metrics_bind_address, pages, "FailedToStartMetricServer")
+
+    def _status(self) -> Status:
+        """What the tools are told of this process; the families are told as they are when it is asked."""
+        arguments, config = self._arguments, self._config
+        manifests = str(arguments.manifests.absolute()) if arguments.manifests else ""
+        return Status(
+            node=self._name,
+            mode=config.mode,
+            version=self._version,
+            process=os.getpid(),
+            started=rfc3339(time.time_ns()),
+            origin=Origin(manifests, config.client_connection.kubeconfig, arguments.master),
+            families=(),
+            configuration=msgspec.Raw(configz(config)),
+        )
 
     def _listen(self, http: HTTPServer, what: str, bind: str, handler: Handler, event: str) -> None:
         if not bind:

@@ -62,8 +62,8 @@ class Daemons:
         self._numbers = itertools.count(1)
         self._started: list[Daemon] = []
 
-    def start(self, *command: str, namespace: str | None = None) -> Daemon:
-        daemon = Daemon(command, self._folder / f"daemon-{next(self._numbers)}.log", namespace)
+    def start(self, *command: str, namespace: str | None = None, path: Path | None = None) -> Daemon:
+        daemon = Daemon(command, self._folder / f"daemon-{next(self._numbers)}.log", namespace, path)
         self._started.append(daemon)
         return daemon
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from kpx.lab import namespaces
+from kpx.proxier.unix_socket import VARIABLE
 
 KPX = (sys.executable, "-m", "kpx")
 HEALTHZ, METRICS = 10256, 10249
@@ -84,12 +85,23 @@ class Answer:
 class Daemon:
     """A daemon that was started; what it writes is its `log`. `namespace` names where it runs, None for the test's."""
 
-    def __init__(self, command: Sequence[str], log: Path, namespace: str | None = None) -> None:
+    def __init__(
+        self, command: Sequence[str], log: Path, namespace: str | None = None, path: Path | None = None
+    ) -> None:
+        """`path` is that of its unix socket, None for one beside the log."""
+        self.command = command
+        self.namespace = namespace
+        self.socket = path or log.with_suffix(".sock")
         self._log = log
-        self._namespace = namespace
         mortal = ["setpriv", "--pdeathsig", "KILL", *command]  # it must not outlive a test session that is killed
         with log.open("wb") as output:
-            self.process = subprocess.Popen(mortal, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+            self.process = subprocess.Popen(
+                mortal,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, VARIABLE: str(self.socket)},
+            )
 
     @property
     def log(self) -> str:
@@ -121,8 +133,8 @@ class Daemon:
     def get(self, path: str, port: int = METRICS, *, method: str = "GET", body: str | None = None) -> Answer:
         """Ask it. Raises OSError if nobody listens."""
         with ExitStack() as stack:
-            if self._namespace:
-                stack.enter_context(namespaces.entered(self._namespace))
+            if self.namespace:
+                stack.enter_context(namespaces.entered(self.namespace))
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE_SECONDS)
             connection.connect()
         try:

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -206,3 +207,54 @@ def test_closing_ends_attempts_connections_and_the_thread() -> None:
 def test_bad_requests_tell_their_status() -> None:
     with pytest.raises(BadRequest, match="Bad Request"):
         parse_head(b"\r\n\r\n")
+
+
+# Long answers, and the unix socket
+
+
+def counted(request: Request) -> Response:
+    def parts() -> Iterator[bytes]:
+        for number in range(3):
+            yield b"%d" % number
+            yield b""
+            if request.path == "/fault":
+                raise RuntimeError("planted")
+
+    return Response(b"from ", parts=parts())
+
+
+def test_a_long_answer_comes_in_parts(server: HTTPServer) -> None:
+    port = server.listen("127.0.0.1", 0, counted).port
+
+    assert get(port) == (200, b"from 012")
+    assert say(port, b"GET / HTTP/1.0\r\n\r\n").endswith(b"\r\n\r\nfrom 012")
+    assert say(port, b"HEAD / HTTP/1.1\r\nConnection: close\r\n\r\n").endswith(b"Transfer-Encoding: chunked\r\n\r\n")
+
+
+def test_a_fault_in_the_middle_of_an_answer_shows(server: HTTPServer, caplog: pytest.LogCaptureFixture) -> None:
+    port = server.listen("127.0.0.1", 0, counted).port
+
+    with pytest.raises(http.client.IncompleteRead):
+        get(port, path="/fault")
+    assert "GET /fault failed" in caplog.text
+    assert get(port) == (200, b"from 012")
+
+
+def test_a_unix_socket_is_served_as_soon_as_it_can_be(
+    server: HTTPServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "kpx.sock"
+    path.write_text("in the way")
+    server.offer(path, echo, "the tools' socket")
+    time.sleep(0.1)
+    path.unlink()
+
+    deadline = time.monotonic() + 5
+    while not path.is_socket() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(5)
+        connection.connect(str(path))
+        connection.sendall(b"GET /here HTTP/1.0\r\n\r\n")
+        assert b"GET /here" in b"".join(iter(lambda: connection.recv(4096), b""))
+    assert caplog.text.count("is there and is no socket") == 1
