@@ -24,6 +24,14 @@ class Output(Enum):
     JSON = "json"
 
 
+class TableOutput(Enum):
+    """How a command prints a table."""
+
+    TEXT = "text"
+    WIDE = "wide"
+    JSON = "json"
+
+
 _PASSED_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 
 
@@ -105,6 +113,66 @@ def ipvs(
         as_json=output is Output.JSON,
     )
     raise typer.Exit(run(options))
+
+
+_KUBECONFIG = Annotated[
+    str, typer.Option("--kubeconfig", help="Ask the API server of this kubeconfig, and not the daemon.")
+]
+_MANIFESTS = Annotated[str, typer.Option("--manifests", help="Take the objects from the YAML files in this folder.")]
+_NODE = Annotated[str, typer.Option("--node", help="This node's name in the cluster; else as its proxy says.")]
+_TIMEOUT = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait for an API server, at most.")]
+_KERNEL_ONLY = Annotated[bool, typer.Option("--kernel-only", help="Ask nobody but the kernel.")]
+_SERVICE_OR_PATTERN = Annotated[
+    str, typer.Argument(help="svc/NAME or NAMESPACE/NAME[:PORT], or a regular expression for NAMESPACE/NAME:PORT.")
+]
+
+
+@app.command("services")
+def services(
+    name: _SERVICE_OR_PATTERN = "",
+    namespace: Annotated[str, typer.Option("-n", "--namespace", help="Only this namespace; without it, all.")] = "",
+    all_namespaces: Annotated[bool, typer.Option("-A", "--all-namespaces", help="All, as without -n.")] = False,
+    ip: Annotated[str, typer.Option("--ip", help="Only those with this address, or with such an endpoint.")] = "",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Only those with this port or node port.")] = 0,
+    endpoints: Annotated[bool, typer.Option("--endpoints", help="Show each endpoint and its connections.")] = False,
+    seconds: Annotated[
+        float | None, typer.Option("-w", "--watch", min=0.1, help="Count for so many seconds; show what came a second.")
+    ] = None,
+    output: Annotated[TableOutput, typer.Option("-o", "--output", help="How to print it.")] = TableOutput.TEXT,
+    kubeconfig: _KUBECONFIG = "",
+    manifests: _MANIFESTS = "",
+    node: _NODE = "",
+    timeout: _TIMEOUT = 10.0,
+    kernel_only: _KERNEL_ONLY = False,
+) -> None:
+    """List the Services that this node serves: addresses, endpoints, and the new connections that the kernel counted.
+
+    They come from the kpx daemon; else from the API server (--kubeconfig,
+    $KUBECONFIG, those of kubeadm and k3s, or the pod's service account);
+    else from the kernel's rules alone. Connections are counted in the modes
+    iptables and ipvs, those of a stock kube-proxy too, and in kpx's mode
+    nftables; a rule that is written anew begins to count anew.
+
+    ENDPOINTS is ready/all. NONE: nobody answers. "none here": the policy is
+    Local, and there is no endpoint on this node.
+
+    Examples:
+
+    kpx services -n shop
+
+    kpx services shop/web --endpoints -w 5
+
+    kpx services --ip 10.96.0.10 -o json
+
+    The status is 0, 1 if it could not run, 2 for a mistake in the command.
+    """
+    from kpx.tools.cluster import Options
+    from kpx.tools.services_command import Wish, run
+
+    if all_namespaces and namespace:
+        raise typer.BadParameter("-A and -n exclude each other")
+    wish = Wish(name, namespace, ip, port, output.value, endpoints, seconds)
+    raise typer.Exit(run(wish, Options(kubeconfig, manifests, node, timeout, kernel_only)))
 
 
 _NAME = Annotated[str, typer.Option("--name", help="The lab's name: labs of different names do not meet.")]

@@ -47,10 +47,10 @@ class _Envelope(msgspec.Struct, frozen=True, rename="camel"):
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
 
 
-def parse(name: str, data: bytes, node_name: str, known: Parts) -> Parts:
+def parse(name: str, data: bytes, node_name: str | None, known: Parts) -> Parts:
     """All objects in the file `name` that a proxy on `node_name` is to have, in order; raises `Unparsable`.
 
-    `known` is what the file's last text gave.
+    Without a node all objects, those too that are for no proxy. `known` is what the file's last text gave.
     """
     reader = _Reader(name, node_name)
     return {
@@ -74,9 +74,9 @@ def _parts(name: str, data: bytes) -> Iterator[tuple[bytes, str, int]]:
 
 
 class _Reader:
-    """Reads the documents of one file, for one node."""
+    """Reads the documents of one file, for one node, or whatever is in it."""
 
-    def __init__(self, name: str, node_name: str) -> None:
+    def __init__(self, name: str, node_name: str | None) -> None:
         self._name = name
         self._node_name = node_name
 
@@ -123,5 +123,5 @@ class _Reader:
             yield Rejected(key, f"{self._name}: {found.reason}")
             return
         object_ = stored(found.object)
-        if selected(object_, self._node_name):
+        if self._node_name is None or selected(object_, self._node_name):
             yield Applied(key, object_)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from kpx import inotify
 from kpx.cluster.documents import Found, Parts, Unparsable, parse
-from kpx.cluster.events import ClusterError, Event, Key, Removed, Synced
-from kpx.cluster.objects import Kind
+from kpx.cluster.events import Applied, ClusterError, Event, Key, Removed, Synced
+from kpx.cluster.objects import Kind, Object
 from kpx.inotify import Inotify
 
 logger = logging.getLogger(__name__)
@@ -166,6 +166,18 @@ class ManifestSource:
         if self._complaints.get(name) != text:
             self._complaints[name] = text
             logger.warning("%s", text)
+
+
+def objects(directory: Path) -> list[Object]:
+    """All objects in a folder as it is now, those too that are for no proxy; raises `ClusterError`."""
+    found: dict[Key, Object] = {}
+    try:
+        for path in sorted(path for path in directory.iterdir() if _is_manifest(path.name) and path.is_file()):
+            for part in parse(path.name, path.read_bytes(), None, {}).values():
+                found.update((one.key, one.object) for one in part if isinstance(one, Applied))
+    except OSError as error:
+        raise ClusterError(f"{error.filename or directory} cannot be read: {error.strerror}") from error
+    return list(found.values())
 
 
 def _is_manifest(name: str) -> bool:

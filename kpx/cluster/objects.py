@@ -70,6 +70,7 @@ class ServiceSpec(_Object, frozen=True):
     internal_traffic_policy: str | None = None
     load_balancer_source_ranges: list[str] | None = None
     health_check_node_port: int = 0
+    external_name: str = ""
 
 
 class LoadBalancerIngress(_Object, frozen=True):

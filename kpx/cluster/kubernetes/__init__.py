@@ -9,6 +9,6 @@ from __future__ import annotations
 
 from kpx.cluster.kubernetes.connection import Connection
 from kpx.cluster.kubernetes.recorder import EventRecorder
-from kpx.cluster.kubernetes.source import KubernetesSource
+from kpx.cluster.kubernetes.source import KubernetesSource, Resource, read_all, resources
 
-__all__ = ["Connection", "EventRecorder", "KubernetesSource"]
+__all__ = ["Connection", "EventRecorder", "KubernetesSource", "Resource", "read_all", "resources"]

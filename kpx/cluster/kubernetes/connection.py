@@ -124,9 +124,9 @@ class Connection:
         """The error for a Status that came within an answer."""
         return Refused(self._access.url, self._access.identity, status)
 
-    def get(self, path: str, query: Mapping[str, str] | None = None) -> bytes:
-        """The whole answer to a GET."""
-        return self._whole(_Request("GET", path, query or {}, {"Accept-Encoding": "gzip"}))
+    def get(self, path: str, query: Mapping[str, str] | None = None, silence: float = SILENCE_SECONDS) -> bytes:
+        """The whole answer to a GET; nothing may be waited for longer than `silence` seconds."""
+        return self._whole(_Request("GET", path, query or {}, {"Accept-Encoding": "gzip"}, silence=silence))
 
     def post(self, path: str, body: bytes) -> bytes:
         """Create an object from its JSON; the answer is the object as it was stored."""
@@ -176,7 +176,7 @@ class Connection:
                 request.url(access.url),
                 body=request.body,
                 headers=headers,
-                timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=request.silence),
+                timeout=urllib3.Timeout(connect=min(CONNECT_SECONDS, request.silence), read=request.silence),
                 preload_content=False,
                 retries=False,
             )

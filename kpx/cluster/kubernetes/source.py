@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from kpx.cluster import wire
 from kpx.cluster.cursor import Cursor, List, Watch
-from kpx.cluster.events import ClusterError, Event
+from kpx.cluster.events import Applied, ClusterError, Event
 from kpx.cluster.kubernetes.connection import Connection, Stream
 from kpx.cluster.kubernetes.errors import Refused
-from kpx.cluster.objects import Kind
+from kpx.cluster.objects import Kind, Object
 from kpx.logs import v
 
 logger = logging.getLogger(__name__)
@@ -55,6 +55,27 @@ def resources(node_name: str) -> list[Resource]:
         Resource(Kind.NODE, "/api/v1/nodes", {"fieldSelector": f"metadata.name={node_name}"}),
         Resource(Kind.SERVICE_CIDR, "/apis/networking.k8s.io/v1/servicecidrs", optional=True),
     ]
+
+
+def read_all(connection: Connection, resource: Resource, seconds: float) -> Iterator[Object]:
+    """All objects of a kind as they are now, as `resource` selects them; those that cannot be read are left out.
+
+    Raises `ClusterError`, also if that takes longer than `seconds`.
+    """
+    deadline = time.monotonic() + seconds
+    request = List()
+    while True:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise ClusterError(f"{connection.url} did not answer within {seconds:g} s: try a longer --timeout")
+        answer = connection.get(resource.path, {**resource.selectors, **request.query()}, left)
+        page = wire.page(resource.kind, answer)
+        for item in page.items:
+            if isinstance(found := wire.read(item), Applied):
+                yield found.object
+        if not page.token:
+            return
+        request = List(version="", token=page.token)
 
 
 class KubernetesSource:

@@ -71,12 +71,12 @@ class Iptables:
         found = _VERSION.search(_run([self.program(), "--version"]))
         return tuple(map(int, found[1].split("."))) if found else (0,)
 
-    def save(self, table: str | None = None) -> Iterator[str]:
-        """The lines of ``iptables-save``, without line ends, as they are printed.
+    def save(self, table: str | None = None, *, counters: bool = False) -> Iterator[str]:
+        """The lines of ``iptables-save``, without line ends, as they are printed; with `counters`, each rule's first.
 
         Raises `IptablesError` at the end if the program failed: what was read before is then not the whole.
         """
-        command = [self.program("save"), *(["-t", table] if table else [])]
+        command = [self.program("save"), *(["-c"] if counters else []), *(["-t", table] if table else [])]
         process = _popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         with process:
             assert process.stdout is not None
@@ -212,6 +212,12 @@ def find(family: Family, among: Family | None = None) -> Iptables:
         key=lambda variant: (_rules(Iptables(looked_at, variant)), variant is Variant.NFT),
     )
     return Iptables(family, best)
+
+
+def with_table(family: Family, table: str) -> list[Iptables]:
+    """The programs of one family that print a table of that name; legacy ones only where the kernel has the table."""
+    found = [Iptables(family, variant) for variant in Variant if _installed(family, variant)] or [_plain(family)]
+    return [one for one in found if one.variant is Variant.NFT or _has_legacy_tables(family, table)]
 
 
 def installed() -> list[Iptables]:

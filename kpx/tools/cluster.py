@@ -1,0 +1,202 @@
+"""What the cluster wants of this node, from whoever can tell: the daemon, an API server, a folder, the kernel alone."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from kpx.cluster.objects import Node, Object, Service
+from kpx.config.nodename import node_name
+from kpx.proxier.frontends import ServiceName, ServicePortName
+from kpx.proxier.plan import Viewpoint
+from kpx.proxier.published import Status
+from kpx.proxier.unix_socket import tool_socket
+from kpx.tools import held, names, objects, stock
+from kpx.tools.daemon import Daemon, NoDaemon
+from kpx.tools.errors import ToolError
+from kpx.tools.kernel import Held, Port
+
+# The longest, in seconds, that the daemon is waited for: it answers from memory.
+_DAEMON_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Where to look: by default in the best place that answers. ``node`` is this node's name in the cluster."""
+
+    kubeconfig: str = ""
+    manifests: str = ""
+    node: str = ""
+    seconds: float = 10.0
+    kernel_only: bool = False
+
+
+Look = Callable[[ServiceName], Service | None]
+
+
+def _nothing(_: ServiceName) -> Service | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What is wanted, and who says so.
+
+    ``source`` is one of ``daemon``, ``api``, ``manifests``, ``kernel``, and ``origin`` names it for people; ``mode`` is
+    empty where nobody tells. ``look`` finds a Service that no proxy serves. ``notes`` say what could not be had.
+    """
+
+    source: str
+    origin: str
+    node: str
+    mode: str
+    ports: list[Port]
+    notes: tuple[str, ...] = ()
+    look: Look = field(default=_nothing)
+    daemon: Daemon | None = None
+
+    @property
+    def services(self) -> set[ServiceName]:
+        return {one.port.service for _, one in self.ports}
+
+    def find(self, text: str, namespace: str = "") -> tuple[ServiceName, list[ServicePortName]]:
+        """The Service that a text names as kubectl writes it, and its ports, or the one that is asked for.
+
+        Raises `UsageError`, or `ToolError` with what is near.
+        """
+        asked = names.parse(text, namespace)
+        service = names.choose(asked, self.services, self.look)
+        known: dict[ServicePortName, set[int]] = {}
+        for _, one in self.ports:
+            if one.port.service == service:
+                known.setdefault(one.port, set()).update(frontend.port for frontend in one.frontends)
+        return service, names.ports(asked, service, known.items())
+
+
+def find(options: Options) -> tuple[Cluster, Held | None]:
+    """What is wanted of this node, and what the kernel holds (None where it holds nothing, or may not be read).
+
+    Raises `ToolError` where neither can be told.
+    """
+    if options.kernel_only:
+        return _kernel_alone(options, ())
+    if options.manifests or options.kubeconfig:
+        return _beside_kernel(_from_objects(options, _given(options)))
+    notes: list[str] = []
+    try:
+        return _beside_kernel(_from_daemon(Daemon(tool_socket(), _DAEMON_SECONDS), options))
+    except NoDaemon as error:
+        notes.append(str(error))
+    server = objects.default_server(options.seconds)
+    if server is None:
+        return _kernel_alone(options, (*notes, "no kubeconfig was found (--kubeconfig names one)"))
+    try:
+        cluster = _from_objects(options, server)
+    except ToolError as error:
+        return _kernel_alone(options, (*notes, str(error)))
+    return _beside_kernel(replace(cluster, notes=(*notes, *cluster.notes)))
+
+
+def _beside_kernel(cluster: Cluster) -> tuple[Cluster, Held | None]:
+    try:
+        found = held.read(cluster.mode)
+    except ToolError as error:
+        return replace(cluster, notes=(*cluster.notes, str(error))), None
+    note = () if found else ("the kernel holds no rules of a service proxy in this network namespace",)
+    return replace(cluster, notes=(*cluster.notes, *note)), found
+
+
+def _given(options: Options) -> objects.Server | Path:
+    if options.manifests and options.kubeconfig:
+        raise ToolError("--manifests and --kubeconfig name two sources: give one")
+    return Path(options.manifests) if options.manifests else objects.Server(options.kubeconfig, seconds=options.seconds)
+
+
+def _from_daemon(daemon: Daemon, options: Options) -> Cluster:
+    status = daemon.status()
+    return Cluster(
+        source="daemon",
+        origin=f"the daemon, process {status.process}",
+        node=status.node,
+        mode=status.mode,
+        ports=daemon.frontends(),
+        notes=tuple(
+            f"the {one.family.value} rules are not as they should be: {one.error}"
+            for one in status.families
+            if one.error
+        ),
+        look=_looking(status, options),
+        daemon=daemon,
+    )
+
+
+def _looking(status: Status, options: Options) -> Look:
+    """Finds what the daemon does not have, where the daemon has its objects from."""
+    origin = status.origin
+    if origin.manifests:
+        folder = Path(origin.manifests)
+        return lambda name: _quietly(lambda: objects.find_service(objects.folder_objects(folder), name))
+    server: objects.Server | None = objects.Server(origin.kubeconfig, origin.master, options.seconds)
+    if not (origin.kubeconfig and Path(origin.kubeconfig).is_file()) and not origin.master:
+        server = objects.default_server(options.seconds)
+    return lambda name: _quietly(lambda: server.service(name) if server else None)
+
+
+def _quietly(look: Callable[[], Service | None]) -> Service | None:
+    """A second opinion only: where it cannot be had, what is known has to do."""
+    try:
+        return look()
+    except ToolError:
+        return None
+
+
+def _from_objects(options: Options, source: objects.Server | Path) -> Cluster:
+    proxy = stock.configuration() or stock.Configuration(mode="")
+    node = options.node or node_name(proxy.hostname_override, socket.gethostname())
+    if isinstance(source, Path):
+        kind, origin, found = "manifests", f"the manifests in {source}", objects.folder_objects(source)
+    else:
+        kind, origin, found = "api", _server_name(source), source.objects()
+    view = Viewpoint(node=node, masquerade_all=proxy.masquerade_all, pods_known=proxy.pods_known)
+    return Cluster(
+        source=kind,
+        origin=origin,
+        node=node,
+        mode=proxy.mode,
+        ports=objects.wanted(found, view),
+        notes=_node_notes(found, node),
+        look=lambda name: objects.find_service(found, name),
+    )
+
+
+def _server_name(server: objects.Server) -> str:
+    return f"the API server of {server.kubeconfig}" if server.kubeconfig else "the API server of this pod"
+
+
+def _node_notes(found: list[Object], node: str) -> tuple[str, ...]:
+    """Endpoints are told to be on this node by its name: a wrong one is worth a word."""
+    nodes = [one.metadata.name for one in found if isinstance(one, Node)]
+    if not nodes or node in nodes:
+        return ()
+    return (f"the cluster has no Node {node}, so no endpoint counts as local: name this node with --node",)
+
+
+def _kernel_alone(options: Options, notes: tuple[str, ...]) -> tuple[Cluster, Held | None]:
+    proxy = stock.configuration()
+    try:
+        found = held.read()
+    except ToolError as error:
+        raise ToolError("; ".join((*notes, str(error)))) from error
+    if found is None:
+        raise ToolError("; ".join((*notes, "and the kernel holds no rules of a service proxy: nothing can be told")))
+    cluster = Cluster(
+        source="kernel",
+        origin=f"the kernel alone ({found.program})",
+        node=options.node or node_name(proxy.hostname_override if proxy else "", socket.gethostname()),
+        mode=proxy.mode if proxy else "",
+        ports=found.ports(),
+        notes=(*notes, "this is what the kernel holds; what the cluster wants is not known"),
+    )
+    return cluster, found

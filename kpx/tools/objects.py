@@ -1,0 +1,116 @@
+"""The cluster's objects, read once: from an API server or from a folder of manifests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from kpx.cluster import manifests
+from kpx.cluster.defaults import selected
+from kpx.cluster.events import ClusterError
+from kpx.cluster.objects import EndpointSlice, Kind, Node, Object, Service
+from kpx.net import Family
+from kpx.proxier.desired import DesiredState
+from kpx.proxier.frontends import Frontends, ServiceName
+from kpx.proxier.node import zone_of
+from kpx.proxier.plan import Viewpoint
+from kpx.proxier.services import InvalidObject
+from kpx.tools.errors import ToolError
+
+# Where kubeconfigs are on nodes, after what KUBECONFIG names and the user's own: of kubeadm, k3s, and kube-proxy.
+_KUBECONFIGS = (
+    "~/.kube/config",
+    "/etc/kubernetes/admin.conf",
+    "/etc/rancher/k3s/k3s.yaml",
+    "/var/lib/kube-proxy/kubeconfig.conf",
+    "/var/lib/kube-proxy/kubeconfig",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """How to reach an API server; without a kubeconfig and an address as a pod does."""
+
+    kubeconfig: str = ""
+    master: str = ""
+    seconds: float = 10.0
+
+    def objects(self) -> list[Object]:
+        """All Services, EndpointSlices and Nodes. Raises `ToolError`."""
+        return self._read(
+            ("/api/v1/services", Kind.SERVICE, {}),
+            ("/apis/discovery.k8s.io/v1/endpointslices", Kind.ENDPOINT_SLICE, {}),
+            ("/api/v1/nodes", Kind.NODE, {}),
+        )
+
+    def service(self, name: ServiceName) -> Service | None:
+        """One Service, whatever its type. Raises `ToolError`."""
+        fields = f"metadata.namespace={name.namespace},metadata.name={name.name}"
+        found = self._read(("/api/v1/services", Kind.SERVICE, {"fieldSelector": fields}))
+        return next((one for one in found if isinstance(one, Service)), None)
+
+    def _read(self, *wanted: tuple[str, Kind, dict[str, str]]) -> list[Object]:
+        from kpx.cluster.kubernetes import Connection, Resource, read_all
+
+        try:
+            connection = Connection.from_config(self.kubeconfig, self.master, qps=-1)
+            return [
+                one
+                for path, kind, selectors in wanted
+                for one in read_all(connection, Resource(kind, path, selectors), self.seconds)
+            ]
+        except ClusterError as error:
+            raise ToolError(f"the API server cannot be asked: {error}") from error
+
+
+def default_server(seconds: float) -> Server | None:
+    """The API server that this node, user or pod belongs to; None where nothing names one."""
+    named = [path for path in os.environ.get("KUBECONFIG", "").split(":") if path]
+    for path in (Path(one).expanduser() for one in (*named, *_KUBECONFIGS)):
+        if path.is_file():
+            return Server(str(path), seconds=seconds)
+    return Server(seconds=seconds) if os.environ.get("KUBERNETES_SERVICE_HOST") else None
+
+
+def folder_objects(folder: Path) -> list[Object]:
+    """All objects of a folder of manifests. Raises `ToolError`."""
+    try:
+        return manifests.objects(folder)
+    except ClusterError as error:
+        raise ToolError(f"the manifests cannot be read: {error}") from error
+
+
+def find_service(objects: Iterable[Object], name: ServiceName) -> Service | None:
+    """A Service among objects, whatever its type."""
+    return next(
+        (
+            one
+            for one in objects
+            if isinstance(one, Service) and (one.metadata.namespace, one.metadata.name) == tuple(name)
+        ),
+        None,
+    )
+
+
+def wanted(objects: Iterable[Object], view: Viewpoint) -> list[tuple[Family, Frontends]]:
+    """What a proxy on the node of `view` makes of objects; those that it would leave out are left out."""
+    chosen = [one for one in objects if selected(one, view.node)]
+    here = next((one for one in chosen if isinstance(one, Node)), None)
+    states = [DesiredState(family, replace(view, zone=zone_of(here))) for family in Family]
+    for state in states:
+        for one in chosen:
+            _take(state, one)
+        state.take()
+    return [(state.tracker.family, one) for state in states for one in state.frontends.values()]
+
+
+def _take(state: DesiredState, one: Object) -> None:
+    if isinstance(one, EndpointSlice):
+        state.tracker.apply_slice(one)
+    elif isinstance(one, Service):
+        try:
+            state.tracker.apply_service(one)
+        except InvalidObject:
+            return

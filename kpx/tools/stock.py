@@ -1,0 +1,61 @@
+"""What a kube-proxy on this node is configured to do: its page /configz, which it serves on loopback."""
+
+from __future__ import annotations
+
+import http.client
+
+import msgspec
+
+PORT = 10249
+_SECONDS = 1.0
+
+
+class _Marking(msgspec.Struct, frozen=True, rename="camel"):
+    masquerade_all: bool = False
+
+
+class _Client(msgspec.Struct, frozen=True):
+    kubeconfig: str = ""
+
+
+class Configuration(msgspec.Struct, frozen=True, rename="camel"):
+    """The fields of a KubeProxyConfiguration that the tools use."""
+
+    mode: str = "iptables"
+    hostname_override: str = ""
+    cluster_cidr: str = msgspec.field(default="", name="clusterCIDR")
+    detect_local_mode: str = ""
+    node_port_addresses: tuple[str, ...] | None = None
+    client_connection: _Client = _Client()
+    iptables: _Marking = _Marking()
+    nftables: _Marking = _Marking()
+
+    @property
+    def masquerade_all(self) -> bool:
+        return (self.nftables if self.mode == "nftables" else self.iptables).masquerade_all
+
+    @property
+    def pods_known(self) -> bool:
+        """Whether traffic of pods is told from other traffic."""
+        return self.detect_local_mode not in ("", "ClusterCIDR") or bool(self.cluster_cidr)
+
+
+def configuration(port: int = PORT) -> Configuration | None:
+    """The configuration of the proxy that serves its metrics on this node; None where none can be had."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_SECONDS)
+    try:
+        connection.request("GET", "/configz")
+        answer = connection.getresponse()
+        return parse(answer.read()) if answer.status == http.HTTPStatus.OK else None
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+def parse(page: bytes) -> Configuration | None:
+    """The configuration in a page /configz; None if it is something else."""
+    try:
+        return msgspec.json.decode(page, type=dict[str, Configuration]).get("kubeproxy.config.k8s.io")
+    except msgspec.MsgspecError:
+        return None
