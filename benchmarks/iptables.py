@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from kpx.kernel.iptables.program import LOCK_SECONDS, Iptables, Variant
+from kpx.kernel.nfacct import AccountingUnsupported, ensure
 from kpx.net import Family
 from kpx.proxier.iptables.mode import IptablesMode
+from kpx.proxier.iptables.settings import INVALID_DROPPED, LOCALHOST_ACCEPTED
 
 _KUBELET_CHAIN = "KUBE-IPTABLES-HINT"
 
@@ -58,9 +61,15 @@ class IptablesSubject:
         return f"iptables-{self.variant.value}"
 
     def prepare(self) -> None:
-        """Leave the chain by which a kubelet tells other programs which variant it uses."""
+        """Leave the chain by which a kubelet tells other programs which variant it uses.
+
+        What the rules count in is there too: the floor's rules were worked out on another node.
+        """
         for family in Family:
             _run([Iptables(family, self.variant).program(), "-t", "mangle", "-N", _KUBELET_CHAIN], "")
+        for name in (INVALID_DROPPED, LOCALHOST_ACCEPTED):
+            with suppress(AccountingUnsupported):
+                ensure(name)
 
     def working(self) -> IptablesMode:
         return IptablesMode(Iptables(Family.IPV4, self.variant))
