@@ -175,6 +175,52 @@ def services(
     raise typer.Exit(run(wish, Options(kubeconfig, manifests, node, timeout, kernel_only)))
 
 
+@app.command("conntrack")
+def conntrack(
+    service: Annotated[
+        str, typer.Option("--service", help="List the flows of this Service: NAMESPACE/NAME[:PORT].")
+    ] = "",
+    namespace: Annotated[str, typer.Option("-n", "--namespace", help="The namespace of --service.")] = "",
+    stale: Annotated[bool, typer.Option("--stale", help="List the flows to endpoints that are gone.")] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="With --stale: remove them, after a yes.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --delete: do not ask.")] = False,
+    top: Annotated[int, typer.Option("--top", min=1, help="How many Services, clients and backends to name.")] = 10,
+    seconds: Annotated[float, typer.Option("-w", "--watch", min=0.1, help="Seconds between the two readings.")] = 1.0,
+    output: Annotated[Output, typer.Option("-o", "--output", help="How to print it.")] = Output.TEXT,
+    kubeconfig: _KUBECONFIG = "",
+    manifests: _MANIFESTS = "",
+    node: _NODE = "",
+    timeout: _TIMEOUT = 10.0,
+    kernel_only: _KERNEL_ONLY = False,
+) -> None:
+    """Show how full the kernel's table of connections is, whose they are, and which lead to endpoints that are gone.
+
+    A full table drops new connections: `entries` tells how near that is, and
+    `drop` that it has come to it. A flow is shown as client -> address of the
+    Service -> backend (as whom the backend sees the client).
+
+    A UDP flow lives on as long as its client sends, so one to an endpoint that
+    is gone stays broken until its entry is removed; so does a TCP connection
+    that still waits for its first answer (SYN_SENT). The kpx daemon removes
+    such UDP flows itself; --stale finds what another proxy has left.
+
+    Examples:
+
+    kpx conntrack
+
+    kpx conntrack --service shop/web
+
+    kpx conntrack --stale --delete
+
+    The status is 0, 1 if it could not run, 2 for a mistake in the command.
+    """
+    from kpx.tools.cluster import Options
+    from kpx.tools.conntrack_command import Wish, run
+
+    wish = Wish(service, namespace, stale, delete, yes, top, seconds, output is Output.JSON)
+    raise typer.Exit(run(wish, Options(kubeconfig, manifests, node, timeout, kernel_only)))
+
+
 _NAME = Annotated[str, typer.Option("--name", help="The lab's name: labs of different names do not meet.")]
 
 

@@ -11,6 +11,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from functools import lru_cache
+from pathlib import Path
 
 import msgspec
 
@@ -25,6 +26,7 @@ _CT_DELETE = _CTNETLINK | 2
 _CTA_TUPLE_ORIG = 1
 _CTA_TUPLE_REPLY = 2
 _CTA_STATUS = 3
+_CTA_PROTOINFO = 4
 _CTA_TIMEOUT = 7
 _CTA_MARK = 8
 _CTA_COUNTERS_ORIG = 9
@@ -45,9 +47,29 @@ _CTA_PROTO_DST_PORT = 3
 _CTA_COUNTERS_PACKETS = 1
 _CTA_COUNTERS_BYTES = 2
 
+_CTA_PROTOINFO_TCP = 1
+_CTA_PROTOINFO_TCP_STATE = 1
+
 _CTA_FILTER_ORIG_FLAGS = 1
 _CTA_FILTER_REPLY_FLAGS = 2
 _FILTER_BY_PROTOCOL = 1 << 3  # CTA_FILTER_F_CTA_PROTO_NUM in net/netfilter/nf_conntrack_netlink.c
+
+# ``linux/netfilter/nf_conntrack_common.h`` and ``nf_conntrack_tcp.h``.
+SEEN_REPLY = 1 << 1
+ASSURED = 1 << 2
+TCP_STATES = (
+    "NONE",
+    "SYN_SENT",
+    "SYN_RECV",
+    "ESTABLISHED",
+    "FIN_WAIT",
+    "CLOSE_WAIT",
+    "LAST_ACK",
+    "TIME_WAIT",
+    "CLOSE",
+    "SYN_SENT2",
+)
+_STATISTICS = Path("/proc/thread-self/net/stat/nf_conntrack")
 
 _NFGENMSG = struct.Struct(">BBH")
 _ATTRIBUTE = struct.Struct("=HH")
@@ -82,7 +104,8 @@ class Flow(msgspec.Struct, frozen=True, gc=False):
 
     ``original`` is the first packet as it was sent; ``reply`` an answer as it arrives, so its source is where the flow
     was translated to. ``status`` holds the IPS_* bits, ``timeout`` is in seconds. ``sent`` and ``received`` are None
-    unless net/netfilter/nf_conntrack_acct is on. ``key`` is the original tuple as the kernel wrote it.
+    unless net/netfilter/nf_conntrack_acct is on. ``key`` is the original tuple as the kernel wrote it. ``tcp_state`` is
+    an index of `TCP_STATES`, 0 for other protocols.
     """
 
     original: Tuple
@@ -95,6 +118,7 @@ class Flow(msgspec.Struct, frozen=True, gc=False):
     zone: int = 0
     sent: Counters | None = None
     received: Counters | None = None
+    tcp_state: int = 0
 
     @property
     def protocol(self) -> int:
@@ -151,6 +175,16 @@ def limit() -> int:
     return sysctl.read_int("net/netfilter/nf_conntrack_max")
 
 
+def statistics() -> dict[str, int]:
+    """What the kernel counted since it started, by name (``drop``, ``insert_failed``), in this network namespace."""
+    try:
+        heads, *processors = _STATISTICS.read_text().splitlines()
+    except FileNotFoundError:  # a kernel without CONFIG_NF_CONNTRACK_PROCFS
+        return {}
+    rows = [[int(value, 16) for value in line.split()] for line in processors]
+    return {name: sum(row[at] for row in rows) for at, name in enumerate(heads.split()) if name != "entries"}
+
+
 def decode(message: memoryview) -> Flow:
     """The flow in a message of the kernel: a dump's answer, or an event."""
     values: dict[int, memoryview] = {}
@@ -171,7 +205,15 @@ def decode(message: memoryview) -> Flow:
         _number(values.get(_CTA_ZONE)),
         _counters(values.get(_CTA_COUNTERS_ORIG)),
         _counters(values.get(_CTA_COUNTERS_REPLY)),
+        _tcp_state(values.get(_CTA_PROTOINFO)),
     )
+
+
+def _tcp_state(value: memoryview | None) -> int:
+    if value is None:
+        return 0
+    tcp = dict(attributes(value)).get(_CTA_PROTOINFO_TCP)
+    return _number(dict(attributes(tcp)).get(_CTA_PROTOINFO_TCP_STATE)) if tcp is not None else 0
 
 
 def _number(value: memoryview | None) -> int:

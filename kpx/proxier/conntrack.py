@@ -25,23 +25,27 @@ from kpx.proxier.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
+_PROTOCOLS = {"TCP": socket.IPPROTO_TCP, "UDP": socket.IPPROTO_UDP}
 _Destination = tuple[str, int]  # address, port
 
 
 class Serving:
-    """Which endpoints may carry the UDP flows of which destination. Pure."""
+    """Which endpoints may carry the flows of which destination, for one protocol: UDP, unless told otherwise. Pure."""
 
     def __init__(
         self,
         frontends: Iterable[Frontends],
         removed: Iterable[Frontends] = (),
         node_addresses: Collection[str] | None = None,
+        protocol: str = "UDP",
     ) -> None:
         """`removed` are frontends as they were, of which some may be in use again.
 
         `node_addresses` are the addresses on which node ports answer; None for any, as in kube-proxy.
         """
         self._node_addresses = node_addresses
+        self._protocol = protocol
+        self._number = _PROTOCOLS[protocol]
         self._by_destination: dict[_Destination, set[_Destination]] = {}
         self._by_node_port: dict[int, set[_Destination]] = {}
         for one in removed:
@@ -50,7 +54,7 @@ class Serving:
             self._serve(one, {(endpoint.ip, endpoint.port) for endpoint in one.endpoints if endpoint.serving})
 
     def _serve(self, service_port: Frontends, serving: set[_Destination]) -> None:
-        if service_port.port.protocol != "UDP":
+        if service_port.port.protocol != self._protocol:
             return
         for frontend in service_port.frontends:
             if frontend.address is None:
@@ -63,7 +67,7 @@ class Serving:
 
         A flow that was never translated is stale too if there is an endpoint now: it was created while there was none.
         """
-        if flow.protocol != socket.IPPROTO_UDP:
+        if flow.protocol != self._number:
             return False
         serving = self._serving(flow.original.destination, flow.original.destination_port)
         if serving is None:

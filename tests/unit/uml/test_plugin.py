@@ -52,7 +52,8 @@ class Project:
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         quiet = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-ra"]
         return subprocess.Popen(
-            [sys.executable, "-m", "pytest", *quiet, *arguments],
+            # A shell has SIGINT ignored in what it starts in the background, and that is passed on.
+            ["env", "--default-signal=INT", sys.executable, "-m", "pytest", *quiet, *arguments],
             cwd=self.root,
             env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(self.root / "tmp")},
             stdout=subprocess.PIPE,
