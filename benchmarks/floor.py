@@ -67,6 +67,7 @@ def _recorded(subject: Subject, services: int, changes: list[int]) -> Recorded:
     with node(subject) as here, namespaces.entered(network.NODE):
         recording = subject.recording()
         with closing(recording), proxier(here.config, recording.mode, services) as working:
+            recording.take()  # what the start tries out
             working.sync()
             whole = recording.take()
             parts = []

@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 
 from benchmarks.iptables import Recorder, restore
 from kpx.kernel.iptables.program import find
+from kpx.kernel.links import NETLINK_ROUTE
 from kpx.kernel.netlink import (
+    NETLINK_NETFILTER,
     NLM_F_ACK,
     NLM_F_REQUEST,
     NLMSG_ERROR,
@@ -28,7 +30,7 @@ from kpx.proxier.ipvs.mode import IpvsMode
 from kpx.proxier.site import Mode
 
 # The requests that make IP sets and the device (IPSET_CMD_CREATE, RTM_NEWLINK); all others outside of pipelines read.
-_MAKING = (6 << 8 | 2, 16)
+_MAKING = ((NETLINK_NETFILTER, 6 << 8 | 2), (NETLINK_ROUTE, 16))
 _AT_A_TIME = 200
 _RECEIVE_BYTES = 1 << 20
 
@@ -60,7 +62,7 @@ class IpvsRecording:
             return refused
 
         def request(self: Socket, kind: int, flags: int, payload: bytes, what: str) -> list[Message]:
-            if kind in _MAKING:
+            if (self.protocol, kind) in _MAKING:
                 recorded._note(self, [Request(kind, flags, payload)])
             answers: list[Message] = recorded._real["request"](self, kind, flags, payload, what)
             return answers
