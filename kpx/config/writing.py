@@ -14,6 +14,7 @@ from kpx.config.errors import ConfigError
 from kpx.config.schema import fields_of
 from kpx.config.types import KubeProxyConfiguration
 
+_SEPARATORS = frozenset("\x85\u2028\u2029")
 _LEFT_OUT_WHEN_EMPTY = frozenset({"featureGates", "splitStream", "vmodule", "windowsRunAsService"})
 
 
@@ -68,7 +69,8 @@ class _Dumper(yaml.SafeDumper):
 
 def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
     read_as = dumper.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
-    plain = read_as == yaml.resolver.BaseResolver.DEFAULT_SCALAR_TAG
+    # Unquoted, line separators that are not ASCII are read back as spaces.
+    plain = read_as == yaml.resolver.BaseResolver.DEFAULT_SCALAR_TAG and _SEPARATORS.isdisjoint(text)
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else '"')
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kpx.config.arguments import parse_arguments
@@ -157,6 +157,8 @@ def settings(draw: st.DrawFn) -> Settings:
 
 
 @given(settings())
+@example({"bindAddress": "\x85"})
+@example({"bindAddress": "a\u2028b"})
 def test_what_is_written_reads_back_the_same(some: Settings) -> None:
     config = completed(build(some))
     decoded = decode(to_yaml(config))
