@@ -130,6 +130,11 @@ class Daemon:
         eventually(times, lambda series: len(series) == 2, "it does not sync")
         return self
 
+    def healthy(self) -> Daemon:
+        """Wait until ``/healthz`` is content: that follows shortly after the rules are in."""
+        eventually(lambda: self.get("/healthz", HEALTHZ), lambda answer: answer.status == 200, "it is not healthy")
+        return self
+
     def get(self, path: str, port: int = METRICS, *, method: str = "GET", body: str | None = None) -> Answer:
         """Ask it. Raises OSError if nobody listens."""
         with ExitStack() as stack:

@@ -79,7 +79,7 @@ def followed(place: Lab, name: str, *, there: bool = True) -> None:
 
 
 def test_it_tells_the_cluster_that_it_starts(server: ApiServer, daemon: Daemon) -> None:
-    assert daemon.get("/healthz", HEALTHZ).status == 200
+    daemon.healthy()
     (event,) = eventually(lambda: events(server))
     told = msgspec.json.decode(event.body)
     assert (told["type"], told["reason"], told["action"]) == ("Normal", "Starting", "StartKubeProxy")

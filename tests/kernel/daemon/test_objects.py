@@ -17,7 +17,7 @@ from kpx.lab import Lab
 from kpx.lab.requests import Outcome, Request, send
 from kpx.lab.topology import NODE
 from tests.kernel.daemon.conftest import Daemons, Node, lab_of
-from tests.kernel.daemon.process import HEALTHZ, KPX, Daemon, eventually, run
+from tests.kernel.daemon.process import KPX, Daemon, eventually, run
 from tests.unit.cluster.objects import endpoint_slice, service
 
 MANY = 300
@@ -59,7 +59,7 @@ def test_invalid_objects_among_many(variant: Variant, node: Node, daemons: Daemo
     rejected = eventually(lambda: rejections(daemon), bool)
     assert all("Service" in labels for labels in rejected)
     assert sum(rejected.values()) >= len(bad)
-    assert daemon.get("/healthz", HEALTHZ).status == 200
+    daemon.healthy()
 
     node.write("bad.yaml", service("address", "10.96.0.10"), endpoint_slice("address", "10.244.21.11"))
     eventually(lambda: saved(variant), lambda rules: "default/address cluster IP" in rules)

@@ -40,7 +40,7 @@ def test_it_is_waited_for(kube_proxy: subprocess.Popen[bytes], node: Node, daemo
     kube_proxy.wait()
 
     daemon.synced()
-    assert daemon.get("/healthz", HEALTHZ).status == 200
+    daemon.healthy()
     assert len(re.findall("is alive on this node", daemon.log)) == 1
 
 
