@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from benchmarks import dataplane, guest, start_and_change, sync
+from benchmarks import dataplane, guest, start_and_change, sync, trace
 from benchmarks.client import Unanswered
 from benchmarks.network import alone
 from benchmarks.processes import Failed
@@ -68,6 +68,10 @@ def _parser() -> argparse.ArgumentParser:
     rate.add_argument("--services", type=int, nargs="+", default=[0, 1, 1000, 10000])
     rate.add_argument("--seconds", type=float, default=5.0, help="length of a measurement (default: 5)")
     rate.set_defaults(run=_dataplane)
+    tracing = commands.add_parser("trace", parents=[common], help="how long kpx trace takes")
+    tracing.add_argument("--services", type=int, nargs="+", default=[1000, 10000])
+    tracing.add_argument("--traces", type=int, default=20, help="how many traces to time (default: 20)")
+    tracing.set_defaults(run=_trace)
     return parser
 
 
@@ -99,6 +103,16 @@ def _dataplane(subject: Subject, arguments: argparse.Namespace, progress: Progre
             for result in dataplane.run(subject, services, arguments.seconds, progress):
                 runs.setdefault((result.subject, f"{services:,}", result.to), []).append(result)
     return _report(arguments.output, ["mode", "services", "to"], dataplane.COLUMNS, runs)
+
+
+def _trace(subject: Subject, arguments: argparse.Namespace, progress: Progress) -> str:
+    runs: dict[tuple[str, ...], list[trace.Result]] = {}
+    for services in arguments.services:
+        for run in range(arguments.runs):
+            progress.of(f"{subject.name}, {services} Services, run {run + 1}")
+            result = trace.run(subject, services, arguments.traces, progress)
+            runs.setdefault((result.subject, f"{services:,}"), []).append(result)
+    return _report(arguments.output, ["mode", "services"], trace.COLUMNS, runs)
 
 
 def _report(

@@ -15,6 +15,7 @@ NODE, CLIENT, PODS_SIDE = "kpx-bench-node", "kpx-bench-client", "kpx-bench-pods"
 _LOCK = Path("/run/kpx-bench.lock")
 _ALL = (NODE, CLIENT, PODS_SIDE)
 _CLIENT_LINK, _PODS_LINK = ("10.192.0.1", "10.192.0.2"), ("10.192.0.5", "10.192.0.6")
+CLIENT_IP = _CLIENT_LINK[1]
 
 # A refusal is to come at once and every time; flows that were reset are to leave the table soon.
 _SYSCTLS = {

@@ -221,6 +221,23 @@ def conntrack(
     raise typer.Exit(run(wish, Options(kubeconfig, manifests, node, timeout, kernel_only)))
 
 
+@app.command(short_help="Show the path of a packet through the rules that the kernel holds.")
+def trace(
+    target: Annotated[str, typer.Argument(help="ADDRESS:PORT[/PROTOCOL], or nodeport/PORT[/PROTOCOL].")],
+    sender: Annotated[str, typer.Option("--from", help="pod, node, external or an IP address.")] = "",
+    output: Annotated[Output, typer.Option("-o", "--output", help="How to print it.")] = Output.TEXT,
+    every_hop: Annotated[bool, typer.Option("--all", help="Also what matched without effect, and every way.")] = False,
+) -> None:
+    """Show the path of a packet to a Service through the rules that this node's kernel really holds.
+
+    Nothing is sent and nothing is changed. The status is 0 if the packet gets through, 3 if it is refused or lost on
+    some way, 2 for a bad target and 1 if the kernel cannot be read.
+    """
+    from kpx.trace.command import run
+
+    raise typer.Exit(run(target, sender, as_json=output is Output.JSON, every_hop=every_hop))
+
+
 _NAME = Annotated[str, typer.Option("--name", help="The lab's name: labs of different names do not meet.")]
 
 

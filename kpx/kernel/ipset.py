@@ -42,6 +42,7 @@ class _Command(IntEnum):
     LIST = 7
     ADD = 9
     DEL = 10
+    TEST = 11
 
 
 _ATTR_PROTOCOL, _ATTR_NAME, _ATTR_TYPE, _ATTR_REVISION, _ATTR_FAMILY = 1, 2, 3, 4, 5
@@ -66,14 +67,14 @@ _PROTOCOL_NUMBERS = {"tcp": 6, "udp": 17, "sctp": 132}
 _PROTOCOL_NAMES = {number: name for name, number in _PROTOCOL_NUMBERS.items()}
 
 # Errors of IP sets that are no errno (IPSET_ERR_*).
-NO_SUCH_TYPE, IN_USE, FULL = 4098, 4100, 4352
+NO_SUCH_TYPE, IN_USE, NOT_IN, FULL = 4098, 4100, 4103, 4352
 _WORDS = {
     4097: "the kernel speaks another version of the protocol",
     NO_SUCH_TYPE: "the kernel has no such type of set",
     4099: "there are as many sets as the kernel can have",
     IN_USE: "it is in use",
     4102: "it is there with another type",
-    4103: "it is there already",
+    NOT_IN: "it is there already",
     FULL: f"it is full ({_MOST_ENTRIES} entries)",
 }
 
@@ -183,6 +184,27 @@ class Ipsets:
         flags = attribute(_ATTR_FLAGS | _NETWORK_ORDER, struct.pack(">I", _LIST_HEADER_ONLY))
         return {one.name: one for payload in self._list(flags) if (one := _header(payload)) is not None}
 
+    def header(self, name: str) -> Header | None:
+        """One set without its entries, or None if there is no such set."""
+        flags = attribute(_ATTR_FLAGS | _NETWORK_ORDER, struct.pack(">I", _LIST_HEADER_ONLY))
+        try:
+            found = self._list(text(_ATTR_NAME, name) + flags)
+        except NetlinkError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            return None
+        return next((one for payload in found if (one := _header(payload)) is not None), None)
+
+    def contains(self, name: str, entry: Entry) -> bool:
+        """Whether a set holds an entry, or a network that the entry's addresses are in."""
+        try:
+            self._request(_Command.TEST, 0, _content(name, entry), f"look into the IP set {name}")
+        except NetlinkError as error:
+            if error.errno == NOT_IN:
+                return False
+            raise
+        return True
+
     def entries(self, name: str) -> set[Entry] | None:
         """The entries of a set, None if there is no such set."""
         try:
@@ -231,7 +253,12 @@ def _command(change: Change) -> _Command:
 
 
 def _encoded(change: Change) -> bytes:
-    entry, parts = change.entry, []
+    return _payload(_content(change.set, change.entry))
+
+
+def _content(name: str, entry: Entry) -> bytes:
+    """The name of a set, and an entry."""
+    parts = []
     if entry.address:
         parts.append(_address_part(_IP, entry.address))
     if entry.port:
@@ -243,7 +270,7 @@ def _encoded(change: Change) -> bytes:
         parts.append(_address_part(_IP2, address))
         if length:
             parts.append(attribute(_CIDR2, bytes([int(length)])))
-    return _payload(text(_ATTR_NAME, change.set) + nested(_ATTR_DATA, *parts))
+    return text(_ATTR_NAME, name) + nested(_ATTR_DATA, *parts)
 
 
 def _header(payload: memoryview) -> Header | None:

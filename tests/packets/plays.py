@@ -38,12 +38,18 @@ def _run(name: str, variant: Variant, family: Family) -> ParameterSet:
 
 
 def play(
-    name: str, variant: Variant, family: Family, lab: Lab, factory: ProxyFactory, patience: float = PATIENCE_SECONDS
+    name: str,
+    variant: Variant,
+    family: Family,
+    lab: Lab,
+    factory: ProxyFactory,
+    patience: float = PATIENCE_SECONDS,
+    run: type[Run] = Run,
 ) -> None:
     """Run a scenario on a node that is blank, as a new lab's is, and leave it blank."""
     node = Node(lab)
     try:
         case = resolve(name, SCENARIOS[name], variant.mode, family)
-        Run(case, variant, lab, factory(node, variant, family), patience).run()
+        run(case, variant, lab, factory(node, variant, family), patience).run()
     finally:
         node.blank(variant)

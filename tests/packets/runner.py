@@ -79,12 +79,12 @@ class Run:
             for (_, collected), batch in zip(made, together, strict=True):
                 collected += [next(replies) for _ in batch]
         for send, collected in made:
-            if how := _CRAFTED.get(_target(send)[0]):
+            if how := _CRAFTED.get(target_of(send)[0]):
                 collected.append(self._craft(send, how))
         return made
 
     def _rounds(self, send: Send) -> list[list[Request]]:
-        protocol, address, port = _target(send)
+        protocol, address, port = target_of(send)
         if protocol in _CRAFTED:
             return []
         timeout = _SILENCE_SECONDS if send.fails == "timeout" else self._patience
@@ -103,7 +103,7 @@ class Run:
         return list(in_family(numbered, self._case.family))
 
     def _craft(self, send: Send, how: crafted.Send) -> Reply:
-        _, address, port = _target(send)
+        _, address, port = target_of(send)
         source = self._lab.topology.place(send.sender).address(self._case.family)
         return crafted.send(how, self._lab.namespace(send.sender), source, (address, port), _SILENCE_SECONDS)
 
@@ -168,7 +168,7 @@ class Run:
         return f"{reply.answers} answers, sees {seen} ({reply.client}), source port {port}"
 
 
-def _target(send: Send) -> tuple[str, str, int]:
+def target_of(send: Send) -> tuple[str, str, int]:
     """``tcp://10.96.100.1:80`` -> protocol, address, port (IPv6 addresses need no brackets)."""
     protocol, _, rest = send.to.partition("://")
     address, _, port = rest.rpartition(":")

@@ -87,6 +87,18 @@ class Iptables:
         if process.returncode:
             raise IptablesError(f"{' '.join(command)} failed: {complaint or f'status {process.returncode}'}")
 
+    def saved(self, table: str) -> str:
+        """What ``iptables-save`` prints of one table, with the counters of its rules. Raises `IptablesError`."""
+        return _run([self.program("save"), "-c", "-t", table])
+
+    def listed(self, table: str, chain: str) -> list[str]:
+        """The rules of one chain, with their counters (``-c packets bytes``). Raises `IptablesError`.
+
+        The nft variant reads that chain alone from the kernel, the legacy one always the table.
+        """
+        text = _run([self.program(), "-w", str(LOCK_SECONDS), "-t", table, "-v", "-S", chain])
+        return [line for line in text.splitlines() if line.startswith("-A ")]
+
     def restore(self, lines: Iterable[str]) -> int:
         """Apply restore input; chains that it does not name stay as they are. Each table in it is all or nothing.
 
@@ -242,11 +254,27 @@ def _can_have_rules(iptables: Iptables) -> bool:
     return True
 
 
+def legacy_tables(family: Family) -> list[str]:
+    """The tables that the legacy kernel interface has; none is brought into being by asking."""
+    tables = _LEGACY_TABLES[family]
+    return tables.read_text().split() if tables.exists() else []
+
+
 def _has_legacy_tables(family: Family, table: str = "") -> bool:
     """Whether the legacy kernel interface has tables, or a certain one."""
-    tables = _LEGACY_TABLES[family]
-    names = tables.read_text().split() if tables.exists() else []
+    names = legacy_tables(family)
     return table in names if table else bool(names)
+
+
+def programs(family: Family, variant: Variant) -> Iptables | None:
+    """The programs of a variant, or None if they are not installed."""
+    if _installed(family, variant):
+        return Iptables(family, variant)
+    try:
+        plain = _plain(family)
+    except IptablesError:
+        return None
+    return plain if plain.variant is variant else None
 
 
 def _installed(family: Family, variant: Variant) -> bool:

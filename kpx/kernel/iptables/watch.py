@@ -142,6 +142,26 @@ _INFO = struct.Struct("=32s 11I 2I")
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
+def legacy_socket(family: Family) -> socket.socket:
+    """A socket to ask the legacy kernel interface with."""
+    return socket.socket(family.af, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_RAW)
+
+
+def table_entries(asking: socket.socket, table: str) -> int:
+    """The number of entries of a table (rules, and one or two for each chain); 0 if there is no such table.
+
+    The kernel makes the table if it can: ask only for one that is there, or that may be.
+    """
+    level = socket.IPPROTO_IP if asking.family == socket.AF_INET else socket.IPPROTO_IPV6
+    buffer = ctypes.create_string_buffer(_INFO.pack(table.encode(), *[0] * 13))
+    length = ctypes.c_uint32(_INFO.size)
+    if _LIBC.getsockopt(asking.fileno(), level, _SO_GET_INFO, buffer, ctypes.byref(length)) < 0:
+        if ctypes.get_errno() in (2, 92):  # ENOENT: no such table; ENOPROTOOPT: no x_tables in this kernel
+            return 0
+        raise OSError(ctypes.get_errno(), f"table {table}: {os.strerror(ctypes.get_errno())}")
+    return int(_INFO.unpack(buffer.raw[: _INFO.size])[-2])
+
+
 class LegacyWatch:
     """Compares how many entries the tables have.
 
@@ -149,8 +169,7 @@ class LegacyWatch:
     """
 
     def __init__(self, family: Family) -> None:
-        self._level = socket.IPPROTO_IP if family is Family.IPV4 else socket.IPPROTO_IPV6
-        self._socket = socket.socket(family.af, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_RAW)
+        self._socket = legacy_socket(family)
         self._known = self._counts()
 
     def close(self) -> None:
@@ -168,15 +187,4 @@ class LegacyWatch:
         return "; ".join(told) or None
 
     def _counts(self) -> dict[str, int]:
-        return {table: self._entries(table) for table in _TABLES}
-
-    def _entries(self, table: str) -> int:
-        """The number of entries of a table (rules, and one or two for each chain); 0 if there is no such table."""
-        buffer = ctypes.create_string_buffer(_INFO.pack(table.encode(), *[0] * 13))
-        length = ctypes.c_uint32(_INFO.size)
-        fd = self._socket.fileno()
-        if _LIBC.getsockopt(fd, self._level, _SO_GET_INFO, buffer, ctypes.byref(length)) < 0:
-            if ctypes.get_errno() in (2, 92):  # ENOENT: no such table; ENOPROTOOPT: no x_tables in this kernel
-                return 0
-            raise OSError(ctypes.get_errno(), f"table {table}: {os.strerror(ctypes.get_errno())}")
-        return int(_INFO.unpack(buffer.raw[: _INFO.size])[-2])
+        return {table: table_entries(self._socket, table) for table in _TABLES}

@@ -108,6 +108,14 @@ class Ipvs:
         replies = read_whole(lambda: self._socket.dump(self._kind, request(Command.GET_SERVICE), "list IPVS services"))
         return [decode_virtual(reply.payload) for reply in replies]
 
+    def serves(self) -> bool:
+        """Whether there is a virtual server at all.
+
+        Only the begin of their list is read: this connection is of no use after that.
+        """
+        dump = self._socket.dump(self._kind, request(Command.GET_SERVICE), "list IPVS services")
+        return any(True for _ in dump)
+
     def virtual(self, virtual: Virtual) -> VirtualServer | None:
         """One virtual server, or None if there is none."""
         try:

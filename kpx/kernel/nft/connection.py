@@ -39,6 +39,7 @@ _ATTEMPTS = 20
 _REHASH_SECONDS, _REHASH_PAUSE = 10.0, 0.005
 _TABLE, _RULE_CHAIN, _SET, _ELEMENTS = 1, 2, 2, 3
 _GENERATION_ID = 1
+_CHAIN_HOOK = 4
 
 
 class Nft:
@@ -143,6 +144,14 @@ class Nft:
         found = self._entries(MessageType.GETCHAIN, family, b"", "list the chains")
         return [entry for entry in found if table in (None, entry.table)]
 
+    def base_chains(self, family: NfFamily) -> list[Entry[Chain]]:
+        """The chains of a family that hang in a hook. What does not is passed over unread: it may be 100,000 chains."""
+        return [
+            read_entry(reply)
+            for reply in self._dump(MessageType.GETCHAIN, family, b"", "list the base chains")
+            if any(kind == _CHAIN_HOOK for kind, _ in attributes(reply.payload[4:]))
+        ]
+
     def rules(self, table: TableName, chain: str | None = None) -> list[Entry[Rule]]:
         """The rules of a table or of one of its chains, in order."""
         named = text(_TABLE, table.name) + (text(_RULE_CHAIN, chain) if chain else b"")
@@ -152,6 +161,18 @@ class Nft:
         """The sets and maps of a table, without their elements."""
         named = text(_TABLE, table.name)
         return self._entries(MessageType.GETSET, table.family, named, f"list the sets of {table}")
+
+    def declaration(self, table: TableName, name: str) -> Set | None:
+        """One set or map, or None if there is none of that name."""
+        named = header(table.family) + text(_TABLE, table.name) + text(_SET, name)
+        try:
+            replies = self._socket.request(MessageType.GETSET.number, 0, named, f"read the set {table} {name}")
+        except NetlinkError as error:
+            if error.errno == errno.ENOENT:
+                return None
+            raise
+        found: Set = read_entry(replies[0]).value
+        return found
 
     def elements(self, table: TableName, name: str) -> list[Element]:
         """The elements of a set or map, in no order.

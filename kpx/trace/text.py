@@ -1,0 +1,168 @@
+"""A trace as text of at most so many columns, with colour where it is wanted. Pure."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from kpx.net import join_port
+from kpx.trace.result import Branch, Ending, Hop, Result, Trace, Verdict
+
+_COLOURS = {"good": "32", "bad": "31", "doubt": "33", "faint": "2", "strong": "1"}
+_VERDICTS = {
+    Verdict.SENT: "good",
+    Verdict.DELIVERED: "good",
+    Verdict.REJECTED: "bad",
+    Verdict.DROPPED: "bad",
+    Verdict.UNDECIDED: "doubt",
+}
+_SIGNS = {Result.MATCHED: "+", Result.MISSED: "-", Result.UNKNOWN: "?", Result.POLICY: "=", Result.ROUTED: ">"}
+_COMMENT = re.compile(r' ?(-m comment --comment|comment) (?:"(?:[^"\\]|\\.)*"|\S+)')
+_MOST_BRANCHES = 10
+_ASTRAY = ", where it came in, with its sender's address: unless the network sees to it, the answer passes this node by"
+_FIXED_SPACE = "\xa0"  # where no line may end
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How wide the text may be, whether it has colour, and whether every hop is shown or only those that tell."""
+
+    columns: int = 80
+    colour: bool = False
+    every_hop: bool = False
+
+    def paint(self, text: str, colour: str) -> str:
+        return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if self.colour else text
+
+
+def render(trace: Trace, style: Style) -> str:
+    """The whole trace."""
+    return "\n".join([*_head(trace, style), "", *_paths(trace, style), "", *_summary(trace, style)])
+
+
+def _head(trace: Trace, style: Style) -> Iterator[str]:
+    target, sender = trace.target, trace.sender
+    where = f"{target.protocol} {join_port(trace.destination, target.port)}"
+    name = f" ({target.name})" if target.name else ""
+    yield style.paint(f"{where}{name}", "strong")
+    by = f", in by {sender.interface}" if sender.interface else ""
+    note = f" ({sender.note})" if sender.note else ""
+    yield from _wrapped(f"from {sender.kind} {sender.address}{by}{note}", style, "  ")
+    yield from _wrapped(f"rules of Services: {', '.join(trace.proxies)}", style, "  ")
+
+
+def _paths(trace: Trace, style: Style) -> Iterator[str]:
+    place = ""
+    for hop in _shown(trace.hops, style):
+        yield from _hop(hop, place, style)
+        place = _place(hop)
+    branches = trace.branches
+    several = len(branches) > 1
+    for branch in branches[:_MOST_BRANCHES] if not style.every_hop else branches:
+        if several:
+            yield ""
+            for line in _wrapped(f"{_share(branch)}: {_short(branch.ending)}", style, "", "  "):
+                yield style.paint(line, "strong")
+        before = place
+        for hop in _shown(branch.hops, style):
+            yield from _hop(hop, before, style)
+            before = _place(hop)
+        yield from _ending(branch.ending, style)
+    left = len(branches) - _MOST_BRANCHES
+    if left > 0 and not style.every_hop:
+        yield ""
+        yield from _wrapped(f"... and {left} more ways like these (--all shows every one)", style, "", "  ")
+
+
+def _shown(hops: Iterable[Hop], style: Style) -> list[Hop]:
+    return [hop for hop in hops if hop.telling or style.every_hop]
+
+
+def _place(hop: Hop) -> str:
+    return " ".join(filter(None, (hop.hook, hop.table, hop.chain)))
+
+
+def _hop(hop: Hop, before: str, style: Style) -> Iterator[str]:
+    if _place(hop) != before:
+        yield style.paint(_place(hop), "faint")
+    rule, note = _plain(hop.rule), _news(hop)
+    counted = f" [{hop.packets}{_FIXED_SPACE}packets]" if hop.packets is not None else ""
+    if hop.result is Result.ROUTED:
+        rule, note = f"{rule}: {note}", ""
+    colour = {Result.MISSED: "faint", Result.UNKNOWN: "doubt"}.get(hop.result, "")
+    for line in _wrapped(f"{rule}{counted}" if rule else note, style, f"  {_SIGNS[hop.result]} ", "      "):
+        yield style.paint(line, colour) if colour else line
+    if rule and note:
+        yield from _wrapped(note, style, "      -> ", "         ")
+
+
+def _news(hop: Hop) -> str:
+    """The note of a hop, but for what its rule says itself."""
+    said, rule = hop.note.rpartition(", ")[2], hop.rule.lower()
+    last = rule.rpartition(" -j ")[2].split(" ")[0] if " -j " in f" {rule}" else rule
+    if hop.result is not Result.MATCHED or not (said.lower() == rule or said.lower().split(" ")[-1] == last):
+        return hop.note
+    return hop.note.rpartition(", ")[0]
+
+
+def _plain(rule: str) -> str:
+    """A rule without its comment."""
+    return _COMMENT.sub("", rule).strip()
+
+
+def _ending(ending: Ending, style: Style) -> Iterator[str]:
+    text = f"{ending.verdict.value.upper()}: {_words(ending)}"
+    for line in _wrapped(text, style, "=> ", "   "):
+        yield style.paint(line, _VERDICTS[ending.verdict])
+
+
+def _words(ending: Ending) -> str:
+    if ending.verdict not in (Verdict.SENT, Verdict.DELIVERED):
+        return ending.reason
+    to = join_port(ending.destination, ending.port)
+    untranslated = "" if ending.translated else ", and no rule has translated it"
+    source = ending.source or "an address that is not known"
+    seen = f"masqueraded, it comes from {source}" if ending.masqueraded else f"it comes from {source}"
+    return f"to {to}; {seen}; {ending.reason}{untranslated}{_ASTRAY if ending.astray else ''}"
+
+
+def _short(ending: Ending) -> str:
+    if ending.verdict in (Verdict.SENT, Verdict.DELIVERED):
+        return join_port(ending.destination, ending.port)
+    return str(ending.verdict.value)
+
+
+def _share(branch: Branch) -> str:
+    if branch.unknown:
+        return "if a rule matches that is not evaluated"
+    if branch.remembered:
+        return "clients that were there before"
+    return "some" if branch.share is None else f"{branch.share:.1%}"
+
+
+def _summary(trace: Trace, style: Style) -> Iterator[str]:
+    verdicts = list(dict.fromkeys(branch.ending.verdict.value for branch in trace.branches))
+    backends = {
+        join_port(branch.ending.destination, branch.ending.port)
+        for branch in trace.branches
+        if branch.ending.translated and branch.ending.verdict in (Verdict.SENT, Verdict.DELIVERED)
+    }
+    reached = f", {len(backends)} backend{'s' if len(backends) > 1 else ''}" if backends else ""
+    yield f"{' or '.join(verdicts)}{reached}"
+    if trace.affinity:
+        yield from _wrapped("session affinity: a client goes where it went before", style, "", "  ")
+    if not trace.certain:
+        for line in _wrapped("not certain: some rules are not evaluated, see '?' above", style, "", "  "):
+            yield style.paint(line, "doubt")
+    for note in trace.notes:
+        yield from _wrapped(note, style, "")
+
+
+def _wrapped(text: str, style: Style, first: str, following: str | None = None) -> Iterator[str]:
+    more = first if following is None else following
+    lines = textwrap.wrap(
+        text, style.columns, initial_indent=first, subsequent_indent=more, break_on_hyphens=False
+    ) or [first.rstrip()]
+    yield from (line.replace(_FIXED_SPACE, " ") for line in lines)

@@ -1,0 +1,97 @@
+"""What a static trace says before a packet is sent, against what the scenario, proven with packets, expects."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from kpx.lab import namespaces
+from kpx.lab.topology import NODE, ROUTER
+from kpx.trace.reading.kernel import trace_here
+from kpx.trace.result import Ending, Trace, Verdict
+from kpx.trace.target import Target
+from tests.packets.node import Node
+from tests.packets.runner import Run, Unexpected, target_of
+from tests.packets.scenario import Send, Step
+
+_STATES = {"stray": ("tcp", "INVALID"), "forged": ("udp", "NEW")}
+_FAILURES = {"refused": Verdict.REJECTED, "timeout": Verdict.DROPPED, "forbidden": Verdict.DROPPED}
+_PASSES = (Verdict.SENT, Verdict.DELIVERED)
+
+
+class Prediction(Run):
+    """A run of a case in which nothing is sent: every send is traced."""
+
+    _flows: frozenset[tuple[str, str, int]] = frozenset()
+
+    def _step(self, number: int, step: Step) -> None:
+        if not step.send:
+            super()._step(number, step)
+            return
+        told = [f"  {send.sender} -> {send.to}\n    {text}" for send in step.send for text in self._wrong(send)]
+        if told:
+            raise Unexpected(f"{self._case.name}, step {number}:\n" + "\n".join(told))
+
+    def _wrong(self, send: Send) -> list[str]:
+        flow = send.sender, send.to, send.source_port
+        if send.source_port and flow in self._flows:
+            return []  # it goes where conntrack remembers that it went
+        self._flows |= {flow}
+        trace = self._trace(send)
+        found = self._differences(send, trace)
+        if found:
+            found += [f"{branch.ending}" for branch in trace.branches]
+            found += [
+                f"{hop.hook} {hop.table} {hop.chain} | {hop.rule} | {hop.result.value} {hop.note}" for hop in trace.hops
+            ]
+        return found
+
+    def _trace(self, send: Send) -> Trace:
+        scheme, address, port = target_of(send)
+        protocol, state = _STATES.get(scheme, (scheme, "NEW"))
+        sender = self._sources(send)[0]
+        if sender is None:
+            sender = "node" if send.sender == "node" else self._address(send.sender)
+        with namespaces.entered(Node(self._lab).namespace):
+            return trace_here(Target(address, port, protocol), sender, state=state)
+
+    def _differences(self, send: Send, trace: Trace) -> list[str]:
+        endings = [branch.ending for branch in trace.branches]
+        if not trace.certain or not endings:
+            return [f"the trace is not certain: {[branch.unknown for branch in trace.branches]}"]
+        if send.fails:
+            wanted = _FAILURES[send.fails]
+            if send.to.startswith("stray") and send.fails == "refused":
+                wanted = Verdict.SENT  # whom it reaches knows no such connection
+            unanswered = send.fails == "timeout" and all(ending.astray for ending in endings)
+            return (
+                []
+                if unanswered or all(ending.verdict is wanted for ending in endings)
+                else [f"predicted that it is not {wanted}"]
+            )
+        problems = []
+        seen: dict[str, set[str]] = defaultdict(set)
+        for ending in endings:
+            seen[self._answering(ending)].add(ending.source)
+        if seen.keys() != set(send.answers):
+            problems.append(f"predicted answers of {sorted(seen)}, not {send.answers}")
+        for name, sources in seen.items():
+            wanted = send.sees.get(name) if isinstance(send.sees, dict) else send.sees
+            if wanted and sources != {self._address(wanted)}:
+                problems.append(f"predicted that {name} sees {sources}, not {wanted}")
+        if send.port and any(ending.random_port != (send.port == "changed") for ending in endings):
+            problems.append(f"predicted that the source port is not {send.port}")
+        return problems + self._wrong_shares(send, trace)
+
+    def _wrong_shares(self, send: Send, trace: Trace) -> list[str]:
+        shares = [branch.share for branch in trace.branches if not branch.remembered]
+        if None in shares:
+            return []
+        total = sum(share for share in shares if share is not None)
+        return [] if abs(total - 1.0) < 1e-6 else [f"the shares add up to {total}"]
+
+    def _answering(self, ending: Ending) -> str:
+        if ending.verdict not in _PASSES:
+            return f"nobody ({ending.verdict.value}: {ending.reason})"
+        if ending.verdict is Verdict.DELIVERED:
+            return NODE
+        return self._names.get(ending.destination, ROUTER)
