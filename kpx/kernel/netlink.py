@@ -8,6 +8,7 @@ which costs microseconds a message where general libraries cost a millisecond. L
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import select
 import socket
@@ -158,6 +159,9 @@ class Socket:
         self.protocol = protocol
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         self._sequence = 0
+        # Only what datagrams touch of it takes memory. One for each would come from the kernel and go back to it every
+        # time: see return_freed_memory.
+        self._buffer = mmap.mmap(-1, _RECEIVE_BYTES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         try:
             self._socket.bind((0, 0))
             self._socket.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
@@ -236,7 +240,7 @@ class Socket:
     def _errors(self, first: int, last: int) -> Iterator[tuple[int, Refusal]]:
         """The errors of requests with consecutive sequence numbers, up to the answer to the last one."""
         while True:
-            for reply in messages(self._socket.recv(_RECEIVE_BYTES)):
+            for reply in messages(self._received()):
                 at = reply.sequence - first
                 if reply.type != NLMSG_ERROR or not 0 <= at <= last:
                     continue
@@ -262,7 +266,7 @@ class Socket:
     def _replies(self, sequence: int, what: str) -> Iterator[Message]:
         """The replies to one request, up to its acknowledgement or the end of its dump."""
         while True:
-            for reply in messages(self._socket.recv(_RECEIVE_BYTES)):
+            for reply in messages(self._received()):
                 if reply.sequence != sequence:
                     continue  # the rest of an earlier dump that its reader left half-way
                 if reply.type == NLMSG_DONE:
@@ -279,13 +283,18 @@ class Socket:
             self._grow(_SO_SNDBUFFORCE, socket.SO_SNDBUF, len(data) * 2)
         self._socket.send(data)
 
+    def _received(self, flags: int = 0) -> bytes:
+        """The next datagram."""
+        return self._buffer[: self._socket.recv_into(self._buffer, 0, flags)]
+
     def receive(self, timeout: float | None = None) -> bytes | None:
         """One datagram, or None after `timeout` seconds without one; raises `Overrun` if some were lost before it."""
-        ready, _, _ = select.select([self._socket], [], [], timeout)
-        if not ready:
+        if timeout != 0 and not select.select([self._socket], [], [], timeout)[0]:
             return None
         try:
-            return self._socket.recv(_RECEIVE_BYTES)
+            return self._received(socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
         except OSError as error:
             if error.errno == errno.ENOBUFS:
                 raise Overrun from error
