@@ -70,16 +70,24 @@ def _changes(netlink: Socket, stop: threading.Event, poll: float, ignored: str) 
     with netlink:
         while not stop.is_set():
             try:
-                changed = _concern(netlink.receive(poll), ignored)
-                while (data := netlink.receive(0)) is not None:
-                    changed = _concern(data, ignored) or changed
+                changed = _concern(_burst(netlink, poll), ignored)
             except Overrun:
                 changed = True
             if changed:
                 yield
 
 
-def _concern(data: bytes | None, ignored: str) -> bool:
-    """Whether announcements are of another interface than the one that is ignored, or of one that is gone."""
-    names = dict(socket.if_nameindex()) if data and ignored else {}
-    return any(names.get(_IFADDRMSG.unpack_from(one.payload)[4]) != ignored for one in messages(data or b""))
+def _burst(netlink: Socket, poll: float) -> set[int]:
+    """Wait for announcements and take all that have come: the indices of the interfaces that they are of."""
+    found: set[int] = set()
+    data = netlink.receive(poll)
+    while data is not None:
+        found |= {_IFADDRMSG.unpack_from(one.payload)[4] for one in messages(data)}
+        data = netlink.receive(0)
+    return found
+
+
+def _concern(indices: set[int], ignored: str) -> bool:
+    """Whether another interface than the one that is ignored is among them, or one that is gone."""
+    names = dict(socket.if_nameindex()) if indices and ignored else {}
+    return any(names.get(index) != ignored for index in indices)
