@@ -143,8 +143,8 @@ def decode_info(message: memoryview) -> Info:
     return Info((version >> 16, version >> 8 & 0xFF, version & 0xFF), _number(values.get(_INFO_TABLE_SIZE)))
 
 
-def decode_virtual(message: memoryview) -> VirtualServer:
-    """The virtual server in an answer to GET_SERVICE."""
+def decode_virtual(message: memoryview, *, counted: bool = True) -> VirtualServer:
+    """The virtual server in an answer to GET_SERVICE; `counted` with its counters, which take most of the time."""
     values = dict(attributes(_inner(message, _SERVICE)))
     family = Family.IPV6 if _number(values[_SVC_AF]) == socket.AF_INET6 else Family.IPV4
     if _SVC_FWMARK in values:
@@ -156,7 +156,8 @@ def decode_virtual(message: memoryview) -> VirtualServer:
             _BE16.unpack(values[_SVC_PORT])[0],
             PROTOCOL_NAMES.get(number, str(number)),
         )
-    return VirtualServer(virtual, _decode_settings(values, family), _counters(values, _SVC_STATS64, _SVC_STATS))
+    counters = _counters(values, _SVC_STATS64, _SVC_STATS) if counted else NOTHING_COUNTED
+    return VirtualServer(virtual, _decode_settings(values, family), counters)
 
 
 def _decode_settings(values: dict[int, memoryview], family: Family) -> Settings:
@@ -176,7 +177,7 @@ def _decode_settings(values: dict[int, memoryview], family: Family) -> Settings:
     )
 
 
-def decode_real(message: memoryview, family: Family) -> RealServer:
+def decode_real(message: memoryview, family: Family, *, counted: bool = True) -> RealServer:
     """The real server in an answer to GET_DEST; `family` is the virtual server's, which old kernels leave out."""
     values = dict(attributes(_inner(message, _DEST)))
     af = _number(values[_DEST_AF]) if _DEST_AF in values else family.af
@@ -190,7 +191,7 @@ def decode_real(message: memoryview, family: Family) -> RealServer:
         persistent=_number(values[_DEST_PERSISTENT]),
         upper=_number(values[_DEST_UPPER]),
         lower=_number(values[_DEST_LOWER]),
-        counters=_counters(values, _DEST_STATS64, _DEST_STATS),
+        counters=_counters(values, _DEST_STATS64, _DEST_STATS) if counted else NOTHING_COUNTED,
     )
 
 
