@@ -18,6 +18,9 @@ class Family(Enum):
     IPV4 = "IPv4"
     IPV6 = "IPv6"
 
+    # Members are part of many keys, and Enum's own is a function of Python that hashes the name.
+    __hash__ = object.__hash__
+
     @property
     def af(self) -> int:
         """The address family number of the socket API and of netlink (``AF_INET``, ``AF_INET6``)."""

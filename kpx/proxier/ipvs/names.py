@@ -93,6 +93,9 @@ class IpSet(Enum):
     HEALTH_CHECK_NODE_PORT = ("HEALTH-CHECK-NODE-PORT", "bitmap:port", "Kubernetes health check node port")
     IPVS_IPS = ("IPVS-IPS", "hash:ip", "Addresses on the ipvs interface")
 
+    # Members are part of many keys, and Enum's own is a function of Python that hashes the name.
+    __hash__ = object.__hash__
+
     def __init__(self, suffix: str, type_: str, comment: str) -> None:
         self.suffix = suffix
         self.type = type_
