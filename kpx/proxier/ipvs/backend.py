@@ -62,7 +62,7 @@ class IpvsBackend:
         self._settings = settings
         self._refresh = refresh
         self._clock = clock
-        self._ipvs = Ipvs()
+        self._ipvs = Ipvs(counted=False)
         self._sets = Ipsets()
         self._device = Dummy(DEVICE, settings.family)
         self._tables = WatchedTables(iptables, concerns)
@@ -118,7 +118,7 @@ class IpvsBackend:
         self._install(delta.now)
         with _translated():
             edit = self._ledger.change(changes)
-            rules = between(self._chains, self._wanted_chains())
+            rules = self._changed_rules(edit)
             refused = self._apply(edit, rules)
         if refused:
             # Somebody else has changed what the edit stands on, or a service port is at fault: sync tells.
@@ -138,11 +138,15 @@ class IpvsBackend:
     def _wanted_chains(self) -> Chains:
         return chains(self._settings, self._ledger.used, self._ledger.refusals)
 
+    def _changed_rules(self, edit: Edit) -> RulesEdit:
+        """What follows from an edit for the rules, which were all compared before."""
+        return between(self._chains, self._wanted_chains()) if edit.rules else RulesEdit()
+
     def _leave_out(self, refused: Refused) -> None:
         """Take away what there is of service ports that the kernel refuses a part of."""
         edit = self._ledger.change(Change(port, self._state(self._installed[port]), NO_STATE) for port in refused)
         self._install(dict.fromkeys(refused))
-        self._apply(edit, between(self._chains, self._wanted_chains()))
+        self._apply(edit, self._changed_rules(edit))
 
     def _owners(self, refused: Mapping[Virtual, str]) -> Refused:
         """The service ports that a refusal of their virtual servers concerns."""
@@ -152,7 +156,7 @@ class IpvsBackend:
         """What differs in the kernel, and that in words; device and sets are made if they are not there."""
         family = self._settings.family
         told = [f"interface {DEVICE} was missing"] if self._device.create() else []
-        edit = Edit()
+        edit = Edit(rules=True)
         headers = self._sets.headers()
         for one, wanted in self._ledger.members().items():
             held = self._entries(one.spec(family), headers, told)
@@ -190,7 +194,8 @@ class IpvsBackend:
         """
         self._change_sets(edit.filling, add=True)
         self._tables.edit([rules])
-        self._chains = self._wanted_chains()
+        if edit.rules:
+            self._chains = self._wanted_chains()
         refused = self._servers.put(edit.servers)
         self._tell_refused(self._device.change(edit.bound, edit.unbound))
         refused |= self._servers.remove(edit.servers)

@@ -6,7 +6,7 @@ Pure. Addresses, entries of sets and refusals can be asked for by several servic
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
@@ -28,13 +28,17 @@ class Change(NamedTuple):
 
 @dataclass(slots=True)
 class Edit:
-    """What is to be changed in the kernel. ``servers`` are virtual servers before and after, None for none."""
+    """What is to be changed in the kernel. ``servers`` are virtual servers before and after, None for none.
+
+    ``rules`` says whether the chains may be others now.
+    """
 
     servers: dict[Virtual, tuple[Server | None, Server | None]] = field(default_factory=dict)
     bound: list[str] = field(default_factory=list)
     unbound: list[str] = field(default_factory=list)
     entered: list[Member] = field(default_factory=list)
     taken_out: list[Member] = field(default_factory=list)
+    rules: bool = False
 
     @property
     def filling(self) -> list[Member]:
@@ -59,8 +63,8 @@ class Ledger:
         self.reals = 0
 
     @property
-    def virtuals(self) -> list[Virtual]:
-        return list(self._servers)
+    def virtuals(self) -> Collection[Virtual]:
+        return self._servers.keys()
 
     @property
     def servers(self) -> dict[Virtual, Server]:
@@ -105,9 +109,11 @@ class Ledger:
         edit.bound, edit.unbound = _count(
             self._addresses, [(one.before.addresses, one.now.addresses) for one in changes]
         )
-        _count(self._refusals, [(one.before.refusals, one.now.refusals) for one in changes])
+        refusals = _count(self._refusals, [(one.before.refusals, one.now.refusals) for one in changes])
+        used = self.used
         self.sizes.update(one.set for one in edit.entered)
         self.sizes.subtract(one.set for one in edit.taken_out)
+        edit.rules = any(refusals) or used != self.used
         touched = {virtual for one in changes for virtual in (*one.before.servers, *one.now.servers)}
         before = {virtual: self.server(virtual) for virtual in touched}
         for one in changes:

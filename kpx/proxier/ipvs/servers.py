@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from itertools import chain
+from itertools import chain, islice
 from typing import NamedTuple
 
 from kpx.kernel.ipvs.coding import Command
@@ -180,11 +180,14 @@ class Servers:
 
     # What others do: the kernel does not tell.
 
-    def sample(self, virtuals: list[Virtual], wanted: Callable[[Virtual], Server | None], size: int) -> str | None:
+    def sample(
+        self, virtuals: Collection[Virtual], wanted: Callable[[Virtual], Server | None], size: int
+    ) -> str | None:
         """Look at the next `size` virtual servers, in turn; the first difference in words, or None."""
-        for _ in range(min(size, len(virtuals))):
-            self._sampled = (self._sampled + 1) % len(virtuals)
-            virtual = virtuals[self._sampled]
+        if self._sampled >= len(virtuals):
+            self._sampled = 0
+        for virtual in islice(virtuals, self._sampled, self._sampled + size):
+            self._sampled += 1
             if told := self._difference(virtual, wanted(virtual)):
                 return told
         return None
