@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ from tests.packets.world import World
 ADDRESS, PORT = "10.96.100.20", 80
 PODS = ("a10", "b10")
 CLIENT = "a11"
+# IPVS leads a client's port where it went before, for two minutes past its connection: each visit has its own.
+FRESH_PORTS = itertools.count(7001)
 
 
 def service(protocol: str) -> list[Object]:
@@ -56,7 +59,8 @@ class Held:
     """A connection that is kept open, and the pod at its other end."""
 
     def __init__(self, lab: Lab) -> None:
-        self._connection = http.client.HTTPConnection(ADDRESS, PORT, timeout=5)
+        source = ("", next(FRESH_PORTS))
+        self._connection = http.client.HTTPConnection(ADDRESS, PORT, timeout=5, source_address=source)
         with namespaces.entered(lab.namespace(CLIENT)):
             self._connection.connect()
         self._connection.request("GET", "/")
@@ -66,10 +70,12 @@ class Held:
         self._connection.close()
 
 
-def visits(lab: Lab, count: int, protocol: str = "tcp", **options: int | str) -> list[str]:
+def visits(lab: Lab, count: int, protocol: str = "tcp", source_port: int = 0) -> list[str]:
     """Who answers visits that are made one after the other."""
-    asked = Request(lab.namespace(CLIENT), protocol, ADDRESS, PORT, **options)
-    replies = [requests.send([asked])[0] for _ in range(count)]
+    namespace = lab.namespace(CLIENT)
+    ports = [source_port or next(FRESH_PORTS) for _ in range(count)]
+    asked = [Request(namespace, protocol, ADDRESS, PORT, source_port=port) for port in ports]
+    replies = [requests.send([one])[0] for one in asked]
     assert all(reply.outcome is Outcome.ANSWERED for reply in replies), replies
     return [reply.answers for reply in replies]
 
