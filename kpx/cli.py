@@ -122,8 +122,21 @@ _MANIFESTS = Annotated[str, typer.Option("--manifests", help="Take the objects f
 _NODE = Annotated[str, typer.Option("--node", help="This node's name in the cluster; else as its proxy says.")]
 _TIMEOUT = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait for an API server, at most.")]
 _KERNEL_ONLY = Annotated[bool, typer.Option("--kernel-only", help="Ask nobody but the kernel.")]
+
+
+def _complete_service(incomplete: str) -> list[str]:
+    """For the shell: the Services of the daemon or the API server that a word may be the beginning of."""
+    from kpx.tools.completion import services
+
+    return services(incomplete)
+
+
 _SERVICE_OR_PATTERN = Annotated[
-    str, typer.Argument(help="svc/NAME or NAMESPACE/NAME[:PORT], or a regular expression for NAMESPACE/NAME:PORT.")
+    str,
+    typer.Argument(
+        help="svc/NAME or NAMESPACE/NAME[:PORT], or a regular expression for NAMESPACE/NAME:PORT.",
+        autocompletion=_complete_service,
+    ),
 ]
 
 
@@ -178,7 +191,12 @@ def services(
 @app.command("conntrack")
 def conntrack(
     service: Annotated[
-        str, typer.Option("--service", help="List the flows of this Service: NAMESPACE/NAME[:PORT].")
+        str,
+        typer.Option(
+            "--service",
+            help="List the flows of this Service: NAMESPACE/NAME[:PORT].",
+            autocompletion=_complete_service,
+        ),
     ] = "",
     namespace: Annotated[str, typer.Option("-n", "--namespace", help="The namespace of --service.")] = "",
     stale: Annotated[bool, typer.Option("--stale", help="List the flows to endpoints that are gone.")] = False,
@@ -221,21 +239,72 @@ def conntrack(
     raise typer.Exit(run(wish, Options(kubeconfig, manifests, node, timeout, kernel_only)))
 
 
+class Via(Enum):
+    """Which of a Service's addresses are traced."""
+
+    CLUSTER = "cluster"
+    EXTERNAL = "external"
+    LOAD_BALANCER = "loadbalancer"
+    NODE_PORT = "nodeport"
+    ALL = "all"
+
+
 @app.command(short_help="Show the path of a packet through the rules that the kernel holds.")
 def trace(
-    target: Annotated[str, typer.Argument(help="ADDRESS:PORT[/PROTOCOL], or nodeport/PORT[/PROTOCOL].")],
-    sender: Annotated[str, typer.Option("--from", help="pod, node, external or an IP address.")] = "",
-    output: Annotated[Output, typer.Option("-o", "--output", help="How to print it.")] = Output.TEXT,
+    target: Annotated[
+        str,
+        typer.Argument(
+            help="svc/NAME, NAMESPACE/NAME\\[:PORT], pod/NAME, ADDRESS:PORT\\[/PROTOCOL] or nodeport/PORT.",
+            autocompletion=_complete_service,
+        ),
+    ],
+    sender: Annotated[
+        str, typer.Option("--from", help="pod (the default), node, external or an IP address: who sends the packet.")
+    ] = "",
+    namespace: Annotated[str, typer.Option("-n", "--namespace", help="The namespace of svc/NAME or pod/NAME.")] = "",
+    port: Annotated[str, typer.Option("--to-port", help="The port, by name or number; without it, all.")] = "",
+    via: Annotated[
+        Via | None,
+        typer.Option(show_default=False, help="The kind of address; else the cluster IP, from outside the others."),
+    ] = None,
     every_hop: Annotated[bool, typer.Option("--all", help="Also what matched without effect, and every way.")] = False,
+    watch: Annotated[
+        float | None, typer.Option("-w", "--watch", min=0.1, show_default=False, help="Again every so many seconds.")
+    ] = None,
+    output: Annotated[Output, typer.Option("-o", "--output", help="How to print it.")] = Output.TEXT,
+    kubeconfig: _KUBECONFIG = "",
+    manifests: _MANIFESTS = "",
+    node: _NODE = "",
+    timeout: _TIMEOUT = 10.0,
+    kernel_only: _KERNEL_ONLY = False,
 ) -> None:
     """Show the path of a packet to a Service through the rules that this node's kernel really holds.
 
-    Nothing is sent and nothing is changed. The status is 0 if the packet gets through, 3 if it is refused or lost on
-    some way, 2 for a bad target and 1 if the kernel cannot be read.
-    """
-    from kpx.trace.command import run
+    Each rule that matters is shown, whoever made it: kpx, kube-proxy, or
+    another tool; then the endpoints, the flows in conntrack, and what is not
+    as the cluster wants it. Nothing is sent and nothing is changed.
 
-    raise typer.Exit(run(target, sender, as_json=output is Output.JSON, every_hop=every_hop))
+    Examples:
+
+    kpx trace shop/web                           from a pod of this node
+
+    kpx trace svc/web -n shop --to-port http --from external
+
+    kpx trace 10.96.0.10:53/udp --from 10.244.1.7
+
+    kpx trace nodeport/30080 --from 203.0.113.7
+
+    The status is 0 if all gets through as the cluster wants it; 3 if a packet
+    is refused, lost or led astray on some way; 2 for a mistake in the command;
+    1 if it could not run.
+    """
+    from kpx.tools.cluster import Options
+    from kpx.trace.command import Wish, run
+    from kpx.trace.questions import Asked
+
+    asked = Asked(target, namespace, port, sender, via.value if via else "")
+    wish = Wish(asked, output is Output.JSON, every_hop, watch)
+    raise typer.Exit(run(wish, Options(kubeconfig, manifests, node, timeout, kernel_only)))
 
 
 _NAME = Annotated[str, typer.Option("--name", help="The lab's name: labs of different names do not meet.")]

@@ -52,7 +52,10 @@ _CTA_PROTOINFO_TCP_STATE = 1
 
 _CTA_FILTER_ORIG_FLAGS = 1
 _CTA_FILTER_REPLY_FLAGS = 2
-_FILTER_BY_PROTOCOL = 1 << 3  # CTA_FILTER_F_CTA_PROTO_NUM in net/netfilter/nf_conntrack_netlink.c
+# CTA_FILTER_F_CTA_* in net/netfilter/nf_conntrack_netlink.c.
+_FILTER_BY_DESTINATION = 1 << 1
+_FILTER_BY_PROTOCOL = 1 << 3
+_FILTER_BY_DESTINATION_PORT = 1 << 5
 
 # ``linux/netfilter/nf_conntrack_common.h`` and ``nf_conntrack_tcp.h``.
 SEEN_REPLY = 1 << 1
@@ -136,18 +139,41 @@ def dump(netlink: Socket, family: Family, protocol: int | None = None) -> Iterat
 
     The kernel selects by protocol since Linux 5.8; an older one sends all flows, and they are selected here.
     """
-    request = _NFGENMSG.pack(family.af, 0, 0)
-    if protocol is not None:
-        request += nested(_CTA_TUPLE_ORIG, nested(_CTA_TUPLE_PROTO, attribute(_CTA_PROTO_NUM, bytes([protocol]))))
-        request += nested(
-            _CTA_FILTER,
-            attribute(_CTA_FILTER_ORIG_FLAGS, struct.pack("=I", _FILTER_BY_PROTOCOL)),
-            attribute(_CTA_FILTER_REPLY_FLAGS, struct.pack("=I", 0)),
-        )
-    for reply in netlink.dump(_CT_GET, request, f"list the {family.value} conntrack table"):
-        flow = decode(reply.payload)
-        if protocol is None or flow.protocol == protocol:
+    if protocol is None:
+        return _dump(netlink, family, b"")
+    selected = nested(_CTA_TUPLE_PROTO, attribute(_CTA_PROTO_NUM, bytes([protocol])))
+    found = _dump(netlink, family, _filter(selected, _FILTER_BY_PROTOCOL))
+    return (flow for flow in found if flow.protocol == protocol)
+
+
+def dump_to(netlink: Socket, protocol: int, address: str, port: int) -> Iterator[Flow]:
+    """The flows whose clients send to an address and port: the kernel selects them, as in `dump`."""
+    family = family_of(address)
+    ports = attribute(_CTA_PROTO_NUM, bytes([protocol])) + attribute(_CTA_PROTO_DST_PORT, port.to_bytes(2, "big"))
+    selected = nested(_CTA_TUPLE_PROTO, ports)
+    flags = _FILTER_BY_PROTOCOL | _FILTER_BY_DESTINATION_PORT
+    if family is Family.IPV4:  # asked for an IPv6 address, the kernel leaves out the very flows that have it
+        selected += nested(_CTA_TUPLE_IP, attribute(_CTA_IP_V4_DST, socket.inet_pton(family.af, address)))
+        flags |= _FILTER_BY_DESTINATION
+    for flow in _dump(netlink, family, _filter(selected, flags)):
+        sent = flow.original
+        if (sent.protocol, sent.destination, sent.destination_port) == (protocol, address, port):
             yield flow
+
+
+def _filter(selected: bytes, flags: int) -> bytes:
+    """What makes the kernel send only the flows whose original tuple is so in the fields of `flags`."""
+    return nested(_CTA_TUPLE_ORIG, selected) + nested(
+        _CTA_FILTER,
+        attribute(_CTA_FILTER_ORIG_FLAGS, struct.pack("=I", flags))
+        + attribute(_CTA_FILTER_REPLY_FLAGS, struct.pack("=I", 0)),
+    )
+
+
+def _dump(netlink: Socket, family: Family, selected: bytes) -> Iterator[Flow]:
+    request = _NFGENMSG.pack(family.af, 0, 0) + selected
+    for reply in netlink.dump(_CT_GET, request, f"list the {family.value} conntrack table"):
+        yield decode(reply.payload)
 
 
 def delete(netlink: Socket, flow: Flow) -> bool:

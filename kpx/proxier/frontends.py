@@ -146,3 +146,9 @@ class Frontends:
     def served_by(self, scope: Scope) -> tuple[Endpoint, ...]:
         """The list of endpoints that a scope stands for."""
         return self.local if scope is Scope.LOCAL else self.cluster
+
+    def answers(self, address: str | None, port: int) -> bool:
+        """Whether it answers on an address (or any: None) and port (or any: 0); a node port does on every address."""
+        return any(
+            address in (None, one.address) or one.address is None for one in self.frontends if port in (0, one.port)
+        )

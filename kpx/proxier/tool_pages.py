@@ -44,15 +44,21 @@ class ToolPages:
         return _json(msgspec.structs.replace(self._status, families=self._journal.states()))
 
     def _tell_frontends(self, query: Mapping[str, str]) -> Response:
-        """All service ports, or those that have the asked ``family``, ``namespace`` and ``name``."""
-        asked = query.get("family")
+        """All service ports, or those that have the asked ``family``, ``namespace`` and ``name``.
+
+        With ``address``, ``port`` or both, those that answer there: node ports on every address.
+        """
+        asked, port = query.get("family"), query.get("port", "0")
         if asked is not None and asked not in {family.value for family in Family}:
             return Response(b"family is IPv4 or IPv6\n", HTTPStatus.BAD_REQUEST)
+        if not (port.isascii() and port.isdigit()):
+            return Response(b"port is a number\n", HTTPStatus.BAD_REQUEST)
         families = [family for family in Family if asked in (None, family.value)]
-        namespace, name = query.get("namespace"), query.get("name")
+        namespace, name, address = query.get("namespace"), query.get("name"), query.get("address")
 
         def wanted(one: Frontends) -> bool:
-            return namespace in (None, one.port.namespace) and name in (None, one.port.name)
+            named = namespace in (None, one.port.namespace) and name in (None, one.port.name)
+            return named and (not (address or int(port)) or one.answers(address, int(port)))
 
         found = [(family, one) for family in families for one in self._journal.frontends(family) if wanted(one)]
         return Response(b"", content_type=JSON, parts=_listed(found))

@@ -33,7 +33,25 @@ class Options:
     kernel_only: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Only:
+    """What is asked for, where not everything is: Services of a name, or who answers on an address and port.
+
+    An empty field leaves it open. Whoever can tells no more than that; others tell everything.
+    """
+
+    name: str = ""
+    namespace: str = ""
+    address: str = ""
+    port: int = 0
+
+
+EVERYTHING = Only()
 Look = Callable[[ServiceName], Service | None]
+
+
+class Untold(ToolError):
+    """Nobody but the kernel can tell what is wanted; the text says why not."""
 
 
 def _nothing(_: ServiceName) -> Service | None:
@@ -80,23 +98,33 @@ def find(options: Options) -> tuple[Cluster, Held | None]:
 
     Raises `ToolError` where neither can be told.
     """
-    if options.kernel_only:
-        return _kernel_alone(options, ())
-    if options.manifests or options.kubeconfig:
-        return _beside_kernel(_from_objects(options, _given(options)))
-    notes: list[str] = []
     try:
-        return _beside_kernel(_from_daemon(Daemon(tool_socket(), _DAEMON_SECONDS), options))
+        return _beside_kernel(wanted(options))
+    except Untold as error:
+        return kernel_alone(options, error)
+
+
+def wanted(options: Options, only: Only = EVERYTHING) -> Cluster:
+    """What is wanted of this node. The kernel is not read.
+
+    Raises `ToolError`: `Untold` where the kernel is the only one left to ask.
+    """
+    if options.kernel_only:
+        raise Untold
+    if options.manifests or options.kubeconfig:
+        return _from_objects(options, _given(options), only)
+    try:
+        return _from_daemon(Daemon(tool_socket(), _DAEMON_SECONDS), options, only)
     except NoDaemon as error:
-        notes.append(str(error))
+        absent = str(error)
     server = objects.default_server(options.seconds)
     if server is None:
-        return _kernel_alone(options, (*notes, "no kubeconfig was found (--kubeconfig names one)"))
+        raise Untold(f"{absent}; no kubeconfig was found (--kubeconfig names one)")
     try:
-        cluster = _from_objects(options, server)
+        cluster = _from_objects(options, server, only)
     except ToolError as error:
-        return _kernel_alone(options, (*notes, str(error)))
-    return _beside_kernel(replace(cluster, notes=(*notes, *cluster.notes)))
+        raise Untold(f"{absent}; {error}") from error
+    return replace(cluster, notes=(absent, *cluster.notes))
 
 
 def _beside_kernel(cluster: Cluster) -> tuple[Cluster, Held | None]:
@@ -114,14 +142,14 @@ def _given(options: Options) -> objects.Server | Path:
     return Path(options.manifests) if options.manifests else objects.Server(options.kubeconfig, seconds=options.seconds)
 
 
-def _from_daemon(daemon: Daemon, options: Options) -> Cluster:
+def _from_daemon(daemon: Daemon, options: Options, only: Only) -> Cluster:
     status = daemon.status()
     return Cluster(
         source="daemon",
         origin=f"the daemon, process {status.process}",
         node=status.node,
         mode=status.mode,
-        ports=daemon.frontends(),
+        ports=daemon.frontends(only.name, only.namespace, only.address, only.port),
         notes=tuple(
             f"the {one.family.value} rules are not as they should be: {one.error}"
             for one in status.families
@@ -134,14 +162,30 @@ def _from_daemon(daemon: Daemon, options: Options) -> Cluster:
 
 def _looking(status: Status, options: Options) -> Look:
     """Finds what the daemon does not have, where the daemon has its objects from."""
-    origin = status.origin
-    if origin.manifests:
-        folder = Path(origin.manifests)
+    if status.origin.manifests:
+        folder = Path(status.origin.manifests)
         return lambda name: _quietly(lambda: objects.find_service(objects.folder_objects(folder), name))
-    server: objects.Server | None = objects.Server(origin.kubeconfig, origin.master, options.seconds)
-    if not (origin.kubeconfig and Path(origin.kubeconfig).is_file()) and not origin.master:
-        server = objects.default_server(options.seconds)
+    server = _server_of(status, options)
     return lambda name: _quietly(lambda: server.service(name) if server else None)
+
+
+def _server_of(status: Status, options: Options) -> objects.Server | None:
+    """The API server that the daemon has its objects from, as it can be reached from here."""
+    origin = status.origin
+    if (origin.kubeconfig and Path(origin.kubeconfig).is_file()) or origin.master:
+        return objects.Server(origin.kubeconfig, origin.master, options.seconds)
+    return objects.default_server(options.seconds)
+
+
+def api_server(options: Options) -> objects.Server | None:
+    """The API server of this node's cluster, or None where there is none to ask."""
+    if options.kubeconfig:
+        return objects.Server(options.kubeconfig, seconds=options.seconds)
+    try:
+        status = Daemon(tool_socket(), _DAEMON_SECONDS).status()
+    except ToolError:
+        return objects.default_server(options.seconds)
+    return None if status.origin.manifests else _server_of(status, options)
 
 
 def _quietly(look: Callable[[], Service | None]) -> Service | None:
@@ -152,13 +196,13 @@ def _quietly(look: Callable[[], Service | None]) -> Service | None:
         return None
 
 
-def _from_objects(options: Options, source: objects.Server | Path) -> Cluster:
+def _from_objects(options: Options, source: objects.Server | Path, only: Only) -> Cluster:
     proxy = stock.configuration() or stock.Configuration(mode="")
     node = options.node or node_name(proxy.hostname_override, socket.gethostname())
     if isinstance(source, Path):
         kind, origin, found = "manifests", f"the manifests in {source}", objects.folder_objects(source)
     else:
-        kind, origin, found = "api", _server_name(source), source.objects()
+        kind, origin, found = "api", _server_name(source), source.objects(only.name, only.namespace)
     view = Viewpoint(node=node, masquerade_all=proxy.masquerade_all, pods_known=proxy.pods_known)
     return Cluster(
         source=kind,
@@ -183,14 +227,16 @@ def _node_notes(found: list[Object], node: str) -> tuple[str, ...]:
     return (f"the cluster has no Node {node}, so no endpoint counts as local: name this node with --node",)
 
 
-def _kernel_alone(options: Options, notes: tuple[str, ...]) -> tuple[Cluster, Held | None]:
+def kernel_alone(options: Options, untold: Untold) -> tuple[Cluster, Held]:
+    """What the kernel holds, in place of what is wanted. Raises `ToolError` where that is nothing."""
+    notes = tuple(filter(None, (str(untold),)))
     proxy = stock.configuration()
     try:
         found = held.read()
     except ToolError as error:
         raise ToolError("; ".join((*notes, str(error)))) from error
     if found is None:
-        raise ToolError("; ".join((*notes, "and the kernel holds no rules of a service proxy: nothing can be told")))
+        raise ToolError("; ".join((*notes, "the kernel holds no rules of a service proxy: nothing can be told")))
     cluster = Cluster(
         source="kernel",
         origin=f"the kernel alone ({found.program})",

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from kpx.net import Family
-from kpx.proxier.frontends import Frontends, ServiceName
+from kpx.proxier.frontends import Frontends
 from kpx.proxier.published import Listed, Status
 from kpx.tools.errors import ToolError
 
@@ -32,10 +32,13 @@ class Daemon:
     def status(self) -> Status:
         return self._ask("/v1/status", Status)
 
-    def frontends(self, service: ServiceName | None = None) -> list[tuple[Family, Frontends]]:
-        """The service ports as the daemon wants them served: all, or those of one Service."""
-        query = f"?{urlencode({'namespace': service.namespace, 'name': service.name})}" if service else ""
-        return [(one.family, one.read()) for one in self._ask(f"/v1/frontends{query}", Listed).frontends]
+    def frontends(
+        self, name: str = "", namespace: str = "", address: str = "", port: int = 0
+    ) -> list[tuple[Family, Frontends]]:
+        """The service ports as the daemon wants them served: all, or those that are so named and that answer there."""
+        asked = {"name": name, "namespace": namespace, "address": address, "port": port or ""}
+        query = urlencode({key: value for key, value in asked.items() if value})
+        return [(one.family, one.read()) for one in self._ask(f"/v1/frontends?{query}", Listed).frontends]
 
     def syncs(self) -> Listed:
         """The last syncs."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from kpx.cluster import manifests
 from kpx.cluster.defaults import selected
@@ -17,7 +19,11 @@ from kpx.proxier.frontends import Frontends, ServiceName
 from kpx.proxier.node import zone_of
 from kpx.proxier.plan import Viewpoint
 from kpx.proxier.services import InvalidObject
+from kpx.proxier.slices import SERVICE_NAME_LABEL
 from kpx.tools.errors import ToolError
+
+if TYPE_CHECKING:
+    from kpx.cluster.kubernetes import Connection
 
 # Where kubeconfigs are on nodes, after what KUBECONFIG names and the user's own: of kubeadm, k3s, and kube-proxy.
 _KUBECONFIGS = (
@@ -37,11 +43,14 @@ class Server:
     master: str = ""
     seconds: float = 10.0
 
-    def objects(self) -> list[Object]:
-        """All Services, EndpointSlices and Nodes. Raises `ToolError`."""
+    def objects(self, name: str = "", namespace: str = "") -> list[Object]:
+        """All Services and EndpointSlices, or those of a name, and all Nodes. Raises `ToolError`."""
+        here = {"metadata.namespace": namespace} if namespace else {}
+        services = _selectors({"metadata.name": name, **here} if name else here)
+        slices = _selectors(here, {SERVICE_NAME_LABEL: name} if name else {})
         return self._read(
-            ("/api/v1/services", Kind.SERVICE, {}),
-            ("/apis/discovery.k8s.io/v1/endpointslices", Kind.ENDPOINT_SLICE, {}),
+            ("/api/v1/services", Kind.SERVICE, services),
+            ("/apis/discovery.k8s.io/v1/endpointslices", Kind.ENDPOINT_SLICE, slices),
             ("/api/v1/nodes", Kind.NODE, {}),
         )
 
@@ -51,11 +60,17 @@ class Server:
         found = self._read(("/api/v1/services", Kind.SERVICE, {"fieldSelector": fields}))
         return next((one for one in found if isinstance(one, Service)), None)
 
+    def connection(self) -> Connection:
+        """A connection to it. Raises `ClusterError`."""
+        from kpx.cluster.kubernetes import Connection
+
+        return Connection.from_config(self.kubeconfig, self.master, qps=-1)
+
     def _read(self, *wanted: tuple[str, Kind, dict[str, str]]) -> list[Object]:
-        from kpx.cluster.kubernetes import Connection, Resource, read_all
+        from kpx.cluster.kubernetes import Resource, read_all
 
         try:
-            connection = Connection.from_config(self.kubeconfig, self.master, qps=-1)
+            connection = self.connection()
             return [
                 one
                 for path, kind, selectors in wanted
@@ -63,6 +78,12 @@ class Server:
             ]
         except ClusterError as error:
             raise ToolError(f"the API server cannot be asked: {error}") from error
+
+
+def _selectors(fields: Mapping[str, str], labels: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+    """What an API server is asked to select by."""
+    asked = {"fieldSelector": fields, "labelSelector": labels}
+    return {key: ",".join(f"{name}={value}" for name, value in some.items()) for key, some in asked.items() if some}
 
 
 def default_server(seconds: float) -> Server | None:

@@ -5,41 +5,96 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import time
+from dataclasses import dataclass
 
 from kpx.kernel.iptables.program import IptablesError
+from kpx.tables.screen import Screen
+from kpx.tools.cluster import Options
+from kpx.tools.errors import OK, ToolError, UsageError, reported
+from kpx.trace import questions
+from kpx.trace.answer import Answer
+from kpx.trace.comparison import differences
 from kpx.trace.document import encode
+from kpx.trace.questions import Asked, Question, Questions
+from kpx.trace.reading.flows import flows_to
 from kpx.trace.reading.kernel import CannotTrace, trace_here
 from kpx.trace.reading.senders import UnknownSender
-from kpx.trace.result import Trace, Verdict
-from kpx.trace.target import BadTarget, Target, parse_target
-from kpx.trace.text import Style, render
+from kpx.trace.text import Style, answer_text
 
-OK, CANNOT, USAGE, REFUSED = 0, 1, 2, 3
+WRONG, INTERRUPTED = 3, 130
 _COLUMNS = 80
 
 
-def resolve(text: str) -> Target:
-    """The target that a text names. Raises `BadTarget`."""
-    return parse_target(text)
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be shown; ``watch`` is in seconds, None for once."""
+
+    asked: Asked
+    as_json: bool = False
+    every_hop: bool = False
+    watch: float | None = None
 
 
-def run(text: str, sender: str, *, as_json: bool = False, every_hop: bool = False) -> int:
-    """Trace and print. The status is 0 if a packet gets through on every way, 3 if on some it does not."""
+def run(wish: Wish, options: Options) -> int:
+    """Trace and print. The status is 0 if all gets through as the cluster wants it, 3 if not."""
+    return reported("trace", lambda: _readable(wish, options))
+
+
+def _readable(wish: Wish, options: Options) -> int:
     try:
-        trace = trace_here(resolve(text), sender)
-    except (BadTarget, UnknownSender) as error:
-        print(f"kpx trace: {error}", file=sys.stderr)
-        return USAGE
+        return _once(wish, options) if wish.watch is None else _again(wish, options, wish.watch)
+    except UnknownSender as error:
+        raise UsageError(str(error)) from error
     except (CannotTrace, IptablesError, OSError) as error:
-        print(f"kpx trace: {error}", file=sys.stderr)
-        return CANNOT
-    print(encode(trace) if as_json else _printable(render(trace, _style(every_hop=every_hop))))
-    return _status(trace)
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise ToolError(str(error)) from error
 
 
-def _status(trace: Trace) -> int:
-    through = (Verdict.SENT, Verdict.DELIVERED)
-    return OK if all(branch.ending.verdict in through for branch in trace.branches) else REFUSED
+def _once(wish: Wish, options: Options) -> int:
+    found = questions.find(wish.asked, options)
+    answers = [answer(one, wish.asked.sender) for one in found.questions]
+    if wish.as_json:
+        print(encode(answers, found.cluster, notes(found)))
+    else:
+        for note in notes(found):
+            print(f"kpx trace: {note}", file=sys.stderr)
+        print(_text(answers, _style(every_hop=wish.every_hop)))
+    return OK if all(one.good for one in answers) else WRONG
+
+
+def _again(wish: Wish, options: Options, seconds: float) -> int:
+    screen = Screen(sys.stdout)
+    try:
+        while True:
+            found = questions.find(wish.asked, options)
+            answers = [answer(one, wish.asked.sender) for one in found.questions]
+            if wish.as_json:
+                print(encode(answers, found.cluster, notes(found), indented=False), flush=True)
+            else:
+                screen.draw(_text(answers, _style(every_hop=wish.every_hop)).split("\n"))
+            time.sleep(seconds)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def answer(question: Question, sender: str) -> Answer:
+    """The answer to one question, read from this node's kernel. Raises `CannotTrace` and `UnknownSender`."""
+    traced = trace_here(question.target, sender)
+    wanted = question.wanted
+    found = None if wanted is None else tuple(differences(wanted, traced))
+    return Answer(question, traced, found, flows_to(traced))
+
+
+def notes(found: Questions) -> tuple[str, ...]:
+    """What is to be said of the answers."""
+    return (*found.notes, *(found.cluster.notes if found.cluster else ()))
+
+
+def _text(answers: list[Answer], style: Style) -> str:
+    text = "\n\n\n".join(answer_text(one, style) for one in answers)
+    return text.encode(errors="replace").decode()
 
 
 def _style(*, every_hop: bool) -> Style:
@@ -47,7 +102,3 @@ def _style(*, every_hop: bool) -> Style:
     columns = shutil.get_terminal_size((_COLUMNS, 24)).columns if terminal else _COLUMNS
     colour = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     return Style(max(columns, 40), colour, every_hop)
-
-
-def _printable(text: str) -> str:
-    return text.encode(errors="replace").decode()

@@ -1,4 +1,4 @@
-"""A trace as text of at most so many columns, with colour where it is wanted. Pure."""
+"""A trace, and what is beside it, as text of at most so many columns, with colour where it is wanted. Pure."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from kpx.net import join_port
+from kpx.tools.services import aligned
+from kpx.trace.answer import Answer, state
 from kpx.trace.result import Branch, Ending, Hop, Result, Trace, Verdict
 
 _COLOURS = {"good": "32", "bad": "31", "doubt": "33", "faint": "2", "strong": "1"}
@@ -40,6 +42,45 @@ class Style:
 def render(trace: Trace, style: Style) -> str:
     """The whole trace."""
     return "\n".join([*_head(trace, style), "", *_paths(trace, style), "", *_summary(trace, style)])
+
+
+def answer_text(answer: Answer, style: Style) -> str:
+    """The trace, and what is beside it."""
+    parts = [render(answer.trace, style), *_endpoints(answer), *_flows(answer), *_differences(answer, style)]
+    return "\n".join(parts)
+
+
+def _endpoints(answer: Answer) -> Iterator[str]:
+    if answer.question.wanted is None or not answer.endpoints:
+        return
+    shares = answer.shares
+    cells = []
+    for one in answer.endpoints:
+        share = shares.get(str(one), 0.0)
+        part = "not known" if share is None else f"{share:.1%}" if str(one) in shares else "none"
+        cells.append(["  " + str(one), state(one), f"{part} of new connections"])
+    yield f"\nendpoints\n{aligned(cells)}"
+
+
+def _flows(answer: Answer) -> Iterator[str]:
+    flows = answer.flows
+    if flows.count:
+        some = "" if flows.complete else " at least; the table was not read to its end"
+        more = f", the first {len(flows.shown)}:" if flows.count > len(flows.shown) else ""
+        yield f"\nflows in conntrack: {flows.count}{some}{more}"
+        yield from (f"  {one}" for one in flows.shown)
+
+
+def _differences(answer: Answer, style: Style) -> Iterator[str]:
+    if answer.differences is None:
+        return
+    yield ""
+    if not answer.differences:
+        yield style.paint("all this is as the cluster wants it", "good")
+        return
+    yield style.paint("not as the cluster wants it", "bad")
+    for one in answer.differences:
+        yield from _wrapped(one.text, style, "  ! ", "    ")
 
 
 def _head(trace: Trace, style: Style) -> Iterator[str]:

@@ -36,6 +36,7 @@ RESOURCES = {
         Resource("services", "Service", "v1", True),
         Resource("endpointslices", "EndpointSlice", "discovery.k8s.io/v1", True),
         Resource("nodes", "Node", "v1", False),
+        Resource("pods", "Pod", "v1", True),
         Resource("servicecidrs", "ServiceCIDR", "networking.k8s.io/v1", False),
         Resource("events", "Event", "events.k8s.io/v1", True),
     )

@@ -131,6 +131,18 @@ def test_a_dump_holds_one_family_and_one_protocol(netlink: Socket) -> None:
     assert set(flows(netlink, V4)) == {(VIP[V4], 53), (OTHER[V4], 80)}
 
 
+@pytest.mark.parametrize("family", [V4, V6])
+def test_the_flows_to_one_address_and_port(netlink: Socket, family: Family) -> None:
+    for destination, port in ((VIP[family], 53), (VIP[family], 54), (OTHER[family], 53), (VIP[family], 53)):
+        send(destination, port)
+    send(VIP[family], 53, socket.SOCK_STREAM)
+
+    found = [flow.original for flow in conntrack.dump_to(netlink, UDP, VIP[family], 53)]
+
+    assert len({one.source_port for one in found}) == 2
+    assert {(one.protocol, one.destination, one.destination_port) for one in found} == {(UDP, VIP[family], 53)}
+
+
 def test_marks_counters_and_zones(netlink: Socket) -> None:
     sysctl.write("net/netfilter/nf_conntrack_acct", 1)
     subprocess.run(["nft", "-f", "-"], input=MARKS_AND_ZONES, text=True, check=True)

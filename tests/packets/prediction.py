@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+import msgspec
+
 from kpx.lab import namespaces
+from kpx.lab.objects import configuration
 from kpx.lab.topology import NODE, ROUTER
+from kpx.proxier.plan import Viewpoint
+from kpx.tools import objects
+from kpx.tools.stock import Configuration
+from kpx.trace.comparison import differences
+from kpx.trace.questions import owned
 from kpx.trace.reading.kernel import trace_here
 from kpx.trace.result import Ending, Trace, Verdict
 from kpx.trace.target import Target
 from tests.packets.node import Node
+from tests.packets.own import read
 from tests.packets.runner import Run, Unexpected, target_of
 from tests.packets.scenario import Send, Step
 
@@ -37,7 +46,7 @@ class Prediction(Run):
             return []  # it goes where conntrack remembers that it went
         self._flows |= {flow}
         trace = self._trace(send)
-        found = self._differences(send, trace)
+        found = [*self._differences(send, trace), *self._unwanted(send, trace)]
         if found:
             found += [f"{branch.ending}" for branch in trace.branches]
             found += [
@@ -81,6 +90,17 @@ class Prediction(Run):
         if send.port and any(ending.random_port != (send.port == "changed") for ending in endings):
             problems.append(f"predicted that the source port is not {send.port}")
         return problems + self._wrong_shares(send, trace)
+
+    def _unwanted(self, send: Send, trace: Trace) -> list[str]:
+        """What the tracer itself would say is not as the cluster wants it."""
+        if send.fails or target_of(send)[0] in _STATES:
+            return []  # what fails may do so for what another tool has put there
+        config = msgspec.convert(configuration(self._variant.mode, self._case.config), Configuration, strict=False)
+        view = Viewpoint(node=NODE, masquerade_all=config.masquerade_all, pods_known=config.pods_known)
+        wanted = objects.wanted(read(self._world.objects).values(), view)
+        question = owned(trace.target, wanted)
+        told = differences(question.wanted, trace) if question.wanted else []
+        return [f"told that it is not as wanted: {one.text}" for one in told]
 
     def _wrong_shares(self, send: Send, trace: Trace) -> list[str]:
         shares = [branch.share for branch in trace.branches if not branch.remembered]

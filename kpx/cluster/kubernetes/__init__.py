@@ -8,7 +8,8 @@ forty times as long.
 from __future__ import annotations
 
 from kpx.cluster.kubernetes.connection import Connection
+from kpx.cluster.kubernetes.errors import Refused
 from kpx.cluster.kubernetes.recorder import EventRecorder
 from kpx.cluster.kubernetes.source import KubernetesSource, Resource, read_all, resources
 
-__all__ = ["Connection", "EventRecorder", "KubernetesSource", "Resource", "read_all", "resources"]
+__all__ = ["Connection", "EventRecorder", "KubernetesSource", "Refused", "Resource", "read_all", "resources"]

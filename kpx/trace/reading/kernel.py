@@ -35,7 +35,7 @@ def trace_here(target: Target, sender: str, *, state: str = "NEW") -> Trace:
     """Trace a packet through the kernel of this network namespace. Raises `CannotTrace`."""
     if os.geteuid() != 0:
         raise CannotTrace("The kernel shows its rules to root only: run it with sudo, or in a privileged container.")
-    family = family_of(target.address or _family_of_sender(sender))
+    family = target.family or family_of(target.address or _family_of_sender(sender))
     with Nft() as nft:
         return consistent(lambda: _trace(target, sender, family, nft, state), lambda: _fingerprint(family, nft))
 

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from kpx import lab
 from kpx.lab import Lab, objects
@@ -28,3 +34,25 @@ def launched(daemons: Daemons, place: Lab, node: Node, mode: str, **config: Any)
 def started(daemons: Daemons, place: Lab, node: Node, mode: str, **config: Any) -> Daemon:
     """A daemon in that mode, when it has synced."""
     return launched(daemons, place, node, mode, **config).synced()
+
+
+@contextmanager
+def api_server(place: Lab, node: Node, port: int = 8001) -> Iterator[None]:
+    """An API server with the node's manifests, on the node's loopback address."""
+    words = [sys.executable, "-m", "tests.apiserver", "--port", str(port), "--manifests", str(node.manifests)]
+    with subprocess.Popen(lab.command(place.name, NODE, words), stdout=subprocess.PIPE) as api:
+        try:
+            assert api.stdout is not None
+            api.stdout.readline()  # it says where it listens
+            yield
+        finally:
+            api.terminate()
+
+
+def write_kubeconfig(path: Path, url: str) -> None:
+    named = {
+        "clusters": [{"name": "c", "cluster": {"server": url}}],
+        "users": [{"name": "u", "user": {}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+    }
+    path.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "Config", "current-context": "x", **named}))

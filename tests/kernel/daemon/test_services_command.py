@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from kpx import lab
 from kpx.lab import Lab
 from kpx.lab.requests import Outcome, Request, send
 from kpx.lab.topology import NODE
 from tests.kernel.daemon.conftest import FIXTURE, Daemons, Node, lab_of
-from tests.kernel.daemon.places import started, within
+from tests.kernel.daemon.places import api_server, started, within, write_kubeconfig
 from tests.kernel.daemon.process import KPX, Ended, run
 
 
@@ -150,21 +148,10 @@ def test_without_a_daemon_the_api_server_is_asked(place: Lab, node: Node, daemon
     wanted = Here(place, daemon.socket).services()
     daemon.end()
     kubeconfig = tmp_path / "kubeconfig"
-    server = lab.command(
-        place.name,
-        NODE,
-        [sys.executable, "-m", "tests.apiserver", "--port", "8001", "--manifests", str(node.manifests)],
-    )
     write_kubeconfig(kubeconfig, "http://127.0.0.1:8001")
     here = Here(place, daemon.socket)
-    api = subprocess.Popen(server, stdout=subprocess.PIPE)
-    try:
-        assert api.stdout is not None
-        api.stdout.readline()
+    with api_server(place, node):
         found = here.services("--kubeconfig", str(kubeconfig), "--node", "node-a")
-    finally:
-        api.terminate()
-        api.communicate()
 
     assert found == wanted
     unreachable = here.kpx("services", "--kubeconfig", str(kubeconfig), status=1)
@@ -172,15 +159,6 @@ def test_without_a_daemon_the_api_server_is_asked(place: Lab, node: Node, daemon
     assert here.services("--manifests", str(node.manifests), "--node", "node-a") == wanted
     lost = here.kpx("services", "--manifests", str(node.manifests), "--node", "elsewhere")
     assert "the cluster has no Node elsewhere, so no endpoint counts as local" in lost.stderr
-
-
-def write_kubeconfig(path: Path, url: str) -> None:
-    named = {
-        "clusters": [{"name": "c", "cluster": {"server": url}}],
-        "users": [{"name": "u", "user": {}}],
-        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-    }
-    path.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "Config", "current-context": "x", **named}))
 
 
 def test_with_nobody_to_ask_it_is_said_what_is_shown(place: Lab, node: Node, daemons: Daemons) -> None:

@@ -55,6 +55,12 @@ def test_what_it_tells(place: Lab, node: Node, daemons: Daemons) -> None:
     node.write("late.yaml", service("late", "10.96.100.77"), endpoint_slice("late", "10.244.21.10"))
     (late,) = eventually(lambda: ask(daemon, "/v1/frontends?name=late&family=IPv4")["frontends"])
     assert [one["address"] for one in late["frontends"]] == ["10.96.100.77"]
+    names = {(one["name"], one["family"]) for one in ask(daemon, "/v1/frontends?address=10.96.100.77")["frontends"]}
+    assert ("late", "IPv4") in names
+    assert ("web", "IPv4") not in names
+    assert {one["name"] for one in ask(daemon, "/v1/frontends?address=10.199.0.21&port=30080")["frontends"]} == {
+        "front"
+    }
     last = eventually(lambda: ask(daemon, "/v1/syncs")["syncs"][0], lambda one: "default/late" in str(one))
     assert (last["full"], last["reason"]) == (False, "the cluster changed")
 

@@ -9,7 +9,10 @@ import pytest
 
 from kpx.lab import Lab, namespaces
 from kpx.net import Family
+from kpx.tools.cluster import Options
 from kpx.trace import command
+from kpx.trace.command import Wish
+from kpx.trace.questions import Asked
 from kpx.trace.reading.kernel import CannotTrace, trace_here
 from kpx.trace.result import Result, Trace, Verdict
 from kpx.trace.target import parse_target
@@ -43,6 +46,11 @@ def planted(scenario_lab: Lab) -> Iterator[Planting]:
 
 def traced(target: str = WEB, sender: str = POD) -> Trace:
     return trace_here(parse_target(target), sender)
+
+
+def run(text: str, sender: str, *, as_json: bool = False) -> int:
+    """`kpx trace` without anybody who tells what is wanted."""
+    return command.run(Wish(Asked(text, sender=sender), as_json), Options(kernel_only=True))
 
 
 def reasons(trace: Trace) -> set[str]:
@@ -181,7 +189,7 @@ def test_a_node_without_a_proxy(scenario_lab: Lab, capsys: pytest.CaptureFixture
     with namespaces.entered(Node(scenario_lab).namespace):
         with pytest.raises(CannotTrace, match="no rules of a service proxy here"):
             traced()
-        assert command.run(WEB, "node") == 1
+        assert run(WEB, "node") == 1
     assert "no rules of a service proxy here" in capsys.readouterr().err
 
 
@@ -189,20 +197,21 @@ def test_a_node_without_a_proxy(scenario_lab: Lab, capsys: pytest.CaptureFixture
 def test_as_json(planted: Planting, variant: Variant, capsys: pytest.CaptureFixture[str]) -> None:
     planted(variant)
 
-    assert command.run(WEB, "external", as_json=True) == 0
+    assert run(WEB, "external", as_json=True) == 0
     document = json.loads(capsys.readouterr().out)
 
-    assert document["version"] == 1
-    assert [branch["share"] for branch in document["branches"]] == [0.5, 0.5]
-    assert {branch["ending"]["source"] for branch in document["branches"]} == {"10.199.0.21"}
-    assert {branch["ending"]["destination"] for branch in document["branches"]} == {"10.244.21.10", "10.244.22.10"}
+    assert (document["apiVersion"], document["source"]) == ("kpx/v1", "none")
+    (trace,) = document["traces"]
+    assert [branch["share"] for branch in trace["branches"]] == [0.5, 0.5]
+    assert {branch["ending"]["source"] for branch in trace["branches"]} == {"10.199.0.21"}
+    assert {branch["ending"]["destination"] for branch in trace["branches"]} == {"10.244.21.10", "10.244.22.10"}
 
 
 @pytest.mark.parametrize("variant", STOCK)
 def test_as_text(planted: Planting, variant: Variant, capsys: pytest.CaptureFixture[str]) -> None:
     planted(variant)
 
-    assert command.run("10.96.100.7:80", POD) == 3
+    assert run("10.96.100.7:80", POD) == 3
     text = capsys.readouterr().out
 
     assert "=> REJECTED: the Service has no endpoints" in text

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from kpx.tools.cluster import Options
 from kpx.trace import command
-from kpx.trace.target import BadTarget, Target, parse_target
+from kpx.trace.command import Wish
+from kpx.trace.questions import Asked
+from kpx.trace.target import BadTarget, Target, is_address, parse_target
 
 
 @pytest.mark.parametrize(
@@ -19,7 +22,19 @@ from kpx.trace.target import BadTarget, Target, parse_target
     ],
 )
 def test_targets(text: str, expected: Target) -> None:
+    assert is_address(text)
     assert parse_target(text) == expected
+
+
+@pytest.mark.parametrize("text", ["10.96.0.10", "fd00::10", "[fd00::10]", "10.96.0.10/udp"])
+def test_a_port_beside_an_address(text: str) -> None:
+    assert is_address(text)
+    assert parse_target(text, "53").port == 53
+
+
+@pytest.mark.parametrize("text", ["svc/web", "shop/web:80", "web", "pod/web", "7up:80", "nodeports/web"])
+def test_names_are_no_addresses(text: str) -> None:
+    assert not is_address(text)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +54,7 @@ def test_bad_targets_are_told_in_a_sentence(text: str, told: str, capsys: pytest
     with pytest.raises(BadTarget, match=told):
         parse_target(text)
 
-    assert command.run(text, "node") == 2
+    assert command.run(Wish(Asked(text, sender="node")), Options(kernel_only=True)) == 2
 
     complaint = capsys.readouterr().err
     assert complaint.startswith("kpx trace: ")
