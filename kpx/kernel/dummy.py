@@ -114,7 +114,12 @@ class Dummy:
         if not self.exists():
             return False
         request = _IFINFOMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + text(_IFLA_IFNAME, self.name)
-        self._socket.request(_DELLINK, 0, request, f"remove the dummy device {self.name}")
+        try:
+            self._socket.request(_DELLINK, 0, request, f"remove the dummy device {self.name}")
+        except NetlinkError as error:
+            if error.errno != errno.ENODEV:
+                raise
+            return False  # somebody was faster
         return True
 
     def addresses(self) -> set[str]:

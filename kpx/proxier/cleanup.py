@@ -177,7 +177,7 @@ def _drain(family: Family) -> None:
         with Remains(family) as left:
             while left.drain():
                 time.sleep(_DRAIN_SECONDS)
-    except (OSError, NotADummy) as error:
+    except (OSError, IpvsUnavailable, IpsetUnavailable, NotADummy) as error:
         logger.error("%s: virtual servers of a former mode stay: %s", family.value, error)
     else:
         logger.info("%s: the last virtual server of a former mode is gone", family.value)

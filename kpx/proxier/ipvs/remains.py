@@ -94,12 +94,17 @@ class Remains:
 
     def _remove_rest(self) -> None:
         """The addresses, the device when it has none of the other family either, and the sets."""
+        try:
+            self._remove_device()
+        finally:
+            for one in IpSet:
+                self._sets.destroy(one.in_family(self._family))
+
+    def _remove_device(self) -> None:
         if self._device.exists():
             self._device.change((), self._device.addresses())
             if not self._device.used():
                 self._device.delete()
-        for one in IpSet:
-            self._sets.destroy(one.in_family(self._family))
 
 
 def _is_ours(virtual: Virtual, portals: set[Entry], known: dict[IpSet, set[Entry]]) -> bool:

@@ -11,10 +11,14 @@ import re
 
 from kpx.config.types import IPVS
 from kpx.kernel import modules
+from kpx.kernel.dummy import Dummy, NotADummy
 from kpx.kernel.ipset import Ipsets, IpsetUnavailable
 from kpx.kernel.ipvs.table import Ipvs, IpvsUnavailable, add_virtual, delete_virtual
 from kpx.kernel.ipvs.types import Settings, Timeouts, Virtual
+from kpx.kernel.netlink import NetlinkError
 from kpx.logs import v
+from kpx.net import Family
+from kpx.proxier.ipvs.names import DEVICE
 from kpx.proxier.sysctls import set_to
 
 logger = logging.getLogger(__name__)
@@ -22,7 +26,7 @@ logger = logging.getLogger(__name__)
 SCHEDULERS = ("rr", "wrr", "lc", "wlc", "sh", "dh", "sed", "nq", "mh", "lblc", "lblcr", "fo", "ovf")
 # An address of documentation (RFC 5737), where no Service is.
 _PROBE = Virtual("198.51.100.0", 20000, "TCP")
-_MODULES = ("ip_vs", "nf_conntrack", "ip_set")
+_MODULES = ("ip_vs", "nf_conntrack", "ip_set", "dummy")
 
 
 class Missing(Exception):
@@ -30,7 +34,7 @@ class Missing(Exception):
 
 
 def check(scheduler: str) -> None:
-    """Make sure that the kernel has IPVS, IP sets and the scheduler. Raises `Missing`.
+    """Make sure that the kernel has IPVS, IP sets, dummy devices and the scheduler. Raises `Missing`.
 
     What can be loaded is loaded. Where a module only seems to be missing, the kernel itself has the last word.
     """
@@ -42,6 +46,7 @@ def check(scheduler: str) -> None:
     try:
         with Ipvs() as ipvs, Ipsets():
             _check_scheduler(ipvs, scheduler)
+            _check_device()
     except (IpvsUnavailable, IpsetUnavailable) as error:
         raise Missing(f"{error}: {modules.remedy(wanted)}{f' ({told})' if told else ''}") from error
 
@@ -56,6 +61,17 @@ def _check_scheduler(ipvs: Ipvs, scheduler: str) -> None:
         known = f"ipvs.scheduler is one of {', '.join(SCHEDULERS)}" if scheduler not in SCHEDULERS else ""
         remedy = known or modules.remedy([f"ip_vs_{scheduler}"])
         raise Missing(f"the kernel has no IPVS scheduler {scheduler!r}: {remedy}")
+
+
+def _check_device() -> None:
+    with Dummy(DEVICE, Family.IPV4) as device:
+        try:
+            if device.create():
+                device.delete()
+        except NetlinkError as error:
+            raise Missing(f"the kernel makes no dummy device ({error}): {modules.remedy(['dummy'])}") from error
+        except NotADummy as error:
+            raise Missing(str(error)) from error
 
 
 def sysctls(config: IPVS, release: str) -> list[tuple[str, int]]:
