@@ -11,13 +11,14 @@ from enum import Enum
 from ipaddress import ip_address, ip_network
 
 from kpx.net import join_port
-from kpx.proxier.frontends import Endpoint, Frontend, Kind, Masquerade, Scope
+from kpx.proxier.frontends import Endpoint, Frontend, Frontends, Kind, Masquerade, Scope
 from kpx.proxier.frontends import Verdict as Fate
 from kpx.trace.questions import Wanted
 from kpx.trace.result import Branch, Trace, Verdict
 
 _IPVS = "ipvs"
 _INPUT = "input"
+_NO_ENDPOINTS = "it has no endpoints"
 _THROUGH = (Verdict.SENT, Verdict.DELIVERED)
 _REFUSED = (Verdict.REJECTED, Verdict.DROPPED)
 # Chance in iptables is a number of 32 bits, printed with ten digits, and shares of many ways are rounded.
@@ -66,7 +67,9 @@ def expected(wanted: Wanted, trace: Trace) -> Expected | None:
             return None  # rules for the node's own packets to its balancer are there for some addresses only
         if not any(ip_address(trace.sender.address) in ip_network(source) for source in frontend.sources):
             return Expected(Fate.DROP, reason="its loadBalancerSourceRanges do not hold the sender")
-    if frontend.short_circuit and inside and _IPVS not in trace.proxies and port.cluster:
+    if _IPVS in trace.proxies:
+        return _expected_of_ipvs(port, frontend)
+    if frontend.short_circuit and inside and port.cluster:
         if trace.sender.kind == "node":
             return Expected(Fate.FORWARD, port.cluster)
         # Whether a pod counts as one of this node is for the detector of local traffic to say.
@@ -74,7 +77,13 @@ def expected(wanted: Wanted, trace: Trace) -> Expected | None:
     if frontend.verdict is Fate.FORWARD:
         return Expected(Fate.FORWARD, port.served_by(frontend.scope))
     local = frontend.scope is Scope.LOCAL and port.has_endpoints
-    return Expected(frontend.verdict, reason="no endpoint of this node is usable" if local else "it has no endpoints")
+    return Expected(frontend.verdict, reason="no endpoint of this node is usable" if local else _NO_ENDPOINTS)
+
+
+def _expected_of_ipvs(port: Frontends, frontend: Frontend) -> Expected:
+    """A virtual server drops nothing: without an endpoint on this node it leads to others; and it is one for all."""
+    served = port.served_by(frontend.scope) or port.cluster
+    return Expected(Fate.FORWARD, served) if served else Expected(Fate.REJECT, reason=_NO_ENDPOINTS)
 
 
 def differences(wanted: Wanted, trace: Trace) -> list[Difference]:

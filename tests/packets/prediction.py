@@ -1,4 +1,4 @@
-"""What a static trace says before a packet is sent, against what the scenario, proven with packets, expects."""
+"""What a static trace says before a packet is sent, against what the scenario expects; then it is sent."""
 
 from __future__ import annotations
 
@@ -27,18 +27,16 @@ _FAILURES = {"refused": Verdict.REJECTED, "timeout": Verdict.DROPPED, "forbidden
 _PASSES = (Verdict.SENT, Verdict.DELIVERED)
 
 
-class Prediction(Run):
-    """A run of a case in which nothing is sent: every send is traced."""
+class Predicted(Run):
+    """A run of a case in which every send is traced before it is made."""
 
     _flows: frozenset[tuple[str, str, int]] = frozenset()
 
     def _step(self, number: int, step: Step) -> None:
-        if not step.send:
-            super()._step(number, step)
-            return
         told = [f"  {send.sender} -> {send.to}\n    {text}" for send in step.send for text in self._wrong(send)]
         if told:
-            raise Unexpected(f"{self._case.name}, step {number}:\n" + "\n".join(told))
+            raise Unexpected(f"{self._case.name}, step {number}, before it:\n" + "\n".join(told))
+        super()._step(number, step)
 
     def _wrong(self, send: Send) -> list[str]:
         flow = send.sender, send.to, send.source_port
