@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +37,22 @@ class Request:
     def is_watch(self) -> bool:
         return self.query.get("watch") == "true"
 
+    @property
+    def group(self) -> str:
+        """The API group in the path; empty for the core."""
+        match self.part("prefix").split("/"):
+            case [_, "apis", group, _]:
+                return group
+            case _:
+                return ""
+
+    @property
+    def verb(self) -> str:
+        """What RBAC calls it."""
+        if self.method != "GET":
+            return {"POST": "create", "PUT": "update", "DELETE": "delete"}[self.method]
+        return "watch" if self.is_watch else "get" if self.part("name") else "list"
+
 
 class Failure(Exception):
     """An answer that is an error."""
@@ -55,12 +71,14 @@ class Failure(Exception):
 class Faults:
     """What goes wrong, as a test orders it.
 
-    `tokens` are the bearer tokens that are accepted (None: no authentication); `forbidden` and `absent` name resources.
+    `tokens` are the bearer tokens that are accepted (None: no authentication); `rules` are the RBAC rules that hold
+    (None: all is allowed); `forbidden` and `absent` name resources.
     While `silent`, nothing is answered. `slow` cuts what is sent into pieces: their size, and the seconds between them.
     """
 
     failures: list[tuple[Callable[[Request], bool], Failure]] = field(default_factory=list)
     tokens: set[str] | None = None
+    rules: Sequence[Mapping[str, Sequence[str]]] | None = None
     forbidden: set[str] = field(default_factory=set)
     absent: set[str] = field(default_factory=set)
     silent: bool = False
@@ -78,6 +96,12 @@ class Faults:
                 raise failure
         if request.plural in self.absent:
             raise Failure(404, "NotFound", "the server could not find the requested resource")
-        if request.plural in self.forbidden:
-            message = f'{request.plural} is forbidden: User "kpx" cannot list resource "{request.plural}"'
+        if request.plural in self.forbidden or not self._granted(request):
+            message = f'{request.plural} is forbidden: User "kpx" cannot {request.verb} resource "{request.plural}"'
             raise Failure(403, "Forbidden", message)
+
+    def _granted(self, request: Request) -> bool:
+        return self.rules is None or any(
+            request.group in rule["apiGroups"] and request.plural in rule["resources"] and request.verb in rule["verbs"]
+            for rule in self.rules
+        )

@@ -17,7 +17,8 @@ from kpx.lab import Lab, namespaces
 from kpx.lab.topology import NODE
 from tests.apiserver import ApiServer, Cut
 from tests.apiserver.__main__ import load
-from tests.apiserver.store import Stored
+from tests.apiserver.store import RESOURCES, Stored
+from tests.deployment import granted
 from tests.kernel.daemon.conftest import Daemons, Node, lab_of
 from tests.kernel.daemon.process import HEALTHZ, KPX, METRICS, Daemon, eventually
 from tests.kernel.daemon.traffic import streaming
@@ -87,6 +88,24 @@ def test_it_tells_the_cluster_that_it_starts(server: ApiServer, daemon: Daemon) 
     assert told["reportingController"] == "kube-proxy"
     assert re.match("kube-proxy-.", told["reportingInstance"])
     assert {'kind="Service"', 'kind="EndpointSlice"', 'kind="Node"'} <= daemon.metrics("kpx_watch_age_seconds").keys()
+
+
+def test_what_the_manifests_grant_is_enough(server: ApiServer, place: Lab, restart: Callable[[], Daemon]) -> None:
+    server.faults.rules = granted()
+    daemon = restart().synced().healthy()
+    added(server, "late", "10.96.100.77")
+    followed(place, "late")
+    eventually(lambda: events(server))
+
+    codes = {re.findall('code="(.*?)"', series)[0] for series in daemon.metrics("rest_client_requests_total")}
+    assert codes == {"200", "201"}
+    assert {request.plural for request in server.requests} == set(RESOURCES)
+    assert "forbidden" not in daemon.log
+
+
+def test_what_no_role_grants_is_refused(server: ApiServer, restart: Callable[[], Daemon]) -> None:
+    server.faults.rules = [rule for rule in granted() if "endpointslices" not in rule["resources"]]
+    restart().logs("endpointslices is forbidden.*bind the ClusterRole system:node-proxier")
 
 
 def test_it_vanishes_and_returns_with_changes(
