@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -31,6 +31,10 @@ _ACCOUNTING = (
 class AccountingMetrics(Collector):
     """kube-proxy's metrics of packets counted by iptables rules; absent where the kernel has no such objects."""
 
+    def describe(self) -> Iterator[Metric]:
+        for name, text, _ in _ACCOUNTING:
+            yield CounterMetricFamily(name, f"[ALPHA] {text}")
+
     def collect(self) -> Iterator[Metric]:
         for name, text, accounting_object in _ACCOUNTING:
             try:
@@ -39,6 +43,13 @@ class AccountingMetrics(Collector):
                 continue
             if packets is not None:
                 yield CounterMetricFamily(name, f"[ALPHA] {text}", packets)
+
+
+_CONNTRACK = {
+    "kpx_conntrack_entries": "Entries in the conntrack table",
+    "kpx_conntrack_entries_limit": "Entries at which the kernel drops new connections",
+    "kpx_conntrack_seconds_to_full": "Time until the conntrack table is full if it grows as in the last 5 minutes",
+}
 
 
 class Growth:
@@ -71,19 +82,16 @@ class ConntrackMetrics(Collector):
         self._monotonic = monotonic
         self._growth = Growth()
 
+    def describe(self) -> Iterator[Metric]:
+        for name, text in _CONNTRACK.items():
+            yield GaugeMetricFamily(name, text)
+
     def collect(self) -> Iterator[Metric]:
         try:
             entries, limit = conntrack.count(), conntrack.limit()
         except SysctlError:
             return
         self._growth.sample(self._monotonic(), entries)
-        values: Mapping[str, tuple[str, float]] = {
-            "kpx_conntrack_entries": ("Entries in the conntrack table", entries),
-            "kpx_conntrack_entries_limit": ("Entries at which the kernel drops new connections", limit),
-            "kpx_conntrack_seconds_to_full": (
-                "Time until the conntrack table is full if it grows as in the last 5 minutes",
-                self._growth.seconds_to(limit),
-            ),
-        }
-        for name, (text, value) in values.items():
+        values = (entries, limit, self._growth.seconds_to(limit))
+        for (name, text), value in zip(_CONNTRACK.items(), values, strict=True):
             yield GaugeMetricFamily(name, text, value)

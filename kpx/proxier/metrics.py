@@ -209,12 +209,13 @@ class Metrics:
 
     def _define_build(self, version: str) -> None:
         major, _, rest = version.partition(".")
-        Gauge(
+        self.build = Gauge(
             "kubernetes_build_info",
             "[ALPHA] A metric with a constant '1' value that names the version of this kpx",
             _BUILD,
             registry=self.registry,
-        ).labels(
+        )
+        self.build.labels(
             f"v{version}",
             major,
             rest.partition(".")[0],
