@@ -307,6 +307,35 @@ def trace(
     raise typer.Exit(run(wish, Options(kubeconfig, manifests, node, timeout, kernel_only)))
 
 
+@app.command(short_help="Show whether this node can go over to kpx, and how.")
+def migrate(
+    mode: Annotated[str, typer.Argument(help="iptables, ipvs or nftables; else the mode that the node has.")] = "",
+    scheduler: Annotated[str, typer.Option(help="For mode ipvs: its ipvs.scheduler.")] = "rr",
+    output: Annotated[Output, typer.Option("-o", "--output", help="How to print it.")] = Output.TEXT,
+) -> None:
+    """Show whether this node is ready to be served by kpx, what that changes, and the commands that do it.
+
+    Looked at are the kernel, modules, the iptables programs, other proxies
+    that are alive (Cilium, Calico's eBPF and kube-router too), what other
+    modes have left behind, ports, and kernel settings. Nothing is changed.
+
+    Examples:
+
+    kpx migrate                    to kpx, in the mode that the node has
+
+    kpx migrate nftables           to kpx in mode nftables
+
+    kpx migrate nftables -o json   for a program: docs/json.md
+
+    docs/migrate.md goes through a whole move, and back. The status is 0 if
+    the node is ready, 3 if something is in the way, 1 if it could not be
+    found out, 2 for a mistake in the command.
+    """
+    from kpx.migrate.command import run
+
+    raise typer.Exit(run(mode, scheduler, as_json=output is Output.JSON))
+
+
 _NAME = Annotated[str, typer.Option("--name", help="The lab's name: labs of different names do not meet.")]
 
 

@@ -32,12 +32,21 @@ def load(names: Iterable[str]) -> dict[str, str]:
     return {name: why for name in names if not present(name) and (why := _load(name))}
 
 
+def loadable(name: str) -> str:
+    """What keeps a module that is not there from being loaded, found out without loading it; empty for nothing."""
+    return "" if present(name) else _modprobe("--dry-run", name)
+
+
 def _load(name: str) -> str:
+    return _modprobe("--verbose", name)
+
+
+def _modprobe(how: str, name: str) -> str:
     if not (program := shutil.which("modprobe")):
         return "modprobe is not installed (package kmod)"
     try:
         done = subprocess.run(
-            [program, "--verbose", name], capture_output=True, text=True, timeout=_PATIENCE_SECONDS, check=False
+            [program, how, name], capture_output=True, text=True, timeout=_PATIENCE_SECONDS, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)

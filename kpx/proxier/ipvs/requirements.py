@@ -33,12 +33,17 @@ class Missing(Exception):
     """The node lacks something; the text is a sentence with the remedy."""
 
 
+def required_modules(scheduler: str) -> tuple[str, ...]:
+    """The modules that this mode needs with a scheduler."""
+    return (*_MODULES, f"ip_vs_{scheduler}")
+
+
 def check(scheduler: str) -> None:
     """Make sure that the kernel has IPVS, IP sets, dummy devices and the scheduler. Raises `Missing`.
 
     What can be loaded is loaded. Where a module only seems to be missing, the kernel itself has the last word.
     """
-    wanted = (*_MODULES, f"ip_vs_{scheduler}")
+    wanted = required_modules(scheduler)
     failures = modules.load(wanted)
     for name, why in failures.items():
         v(2, logger, "module %s: %s", name, why)
