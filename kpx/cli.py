@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from enum import Enum
 from typing import Annotated
 
@@ -122,6 +123,9 @@ _MANIFESTS = Annotated[str, typer.Option("--manifests", help="Take the objects f
 _NODE = Annotated[str, typer.Option("--node", help="This node's name in the cluster; else as its proxy says.")]
 _TIMEOUT = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait for an API server, at most.")]
 _KERNEL_ONLY = Annotated[bool, typer.Option("--kernel-only", help="Ask nobody but the kernel.")]
+_ALL_NODES = Annotated[bool, typer.Option("--all-nodes", help="Ask every node's kpx pod, through the API server.")]
+_KPX_PODS = Annotated[str, typer.Option("--kpx-pods", help="With --all-nodes: which they are, NAMESPACE/LABELS.")]
+_PODS = "kube-system/k8s-app=kpx"
 
 
 def _complete_service(incomplete: str) -> list[str]:
@@ -138,6 +142,13 @@ _SERVICE_OR_PATTERN = Annotated[
         autocompletion=_complete_service,
     ),
 ]
+
+
+def _on_all_nodes(command: str, kubeconfig: str, kpx_pods: str, timeout: float, *, as_json: bool) -> int:
+    """Run the command that was given here on every node."""
+    from kpx.tools.all_nodes import Nodes, run
+
+    return run(command, sys.argv[1:], Nodes(kubeconfig, kpx_pods, timeout), as_json=as_json)
 
 
 @app.command("services")
@@ -157,6 +168,8 @@ def services(
     node: _NODE = "",
     timeout: _TIMEOUT = 10.0,
     kernel_only: _KERNEL_ONLY = False,
+    all_nodes: _ALL_NODES = False,
+    kpx_pods: _KPX_PODS = _PODS,
 ) -> None:
     """List the Services that this node serves: addresses, endpoints, and the new connections that the kernel counted.
 
@@ -177,6 +190,8 @@ def services(
 
     kpx services --ip 10.96.0.10 -o json
 
+    kpx services shop/web --all-nodes
+
     The status is 0, 1 if it could not run, 2 for a mistake in the command.
     """
     from kpx.tools.cluster import Options
@@ -184,6 +199,12 @@ def services(
 
     if all_namespaces and namespace:
         raise typer.BadParameter("-A and -n exclude each other")
+    if all_nodes:
+        raise typer.Exit(
+            _on_all_nodes(
+                "services", kubeconfig, kpx_pods, timeout + (seconds or 0), as_json=output is TableOutput.JSON
+            )
+        )
     wish = Wish(name, namespace, ip, port, output.value, endpoints, seconds)
     raise typer.Exit(run(wish, Options(kubeconfig, manifests, node, timeout, kernel_only)))
 

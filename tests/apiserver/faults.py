@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 _PATH = re.compile(
-    r"(?P<prefix>/api/v1|/apis/[^/]+/[^/]+)(/namespaces/(?P<namespace>[^/]+))?/(?P<plural>[a-z]+)(/(?P<name>[^/]+))?"
+    r"(?P<prefix>/api/v1|/apis/[^/]+/[^/]+)(/namespaces/(?P<namespace>[^/]+))?/(?P<plural>[a-z]+)(/(?P<name>[^/]+)(/(?P<subresource>exec))?)?"
 )
 
 
@@ -31,7 +31,8 @@ class Request:
 
     @property
     def plural(self) -> str:
-        return self.part("plural")
+        """The resource, with its subresource: ``pods/exec``."""
+        return "/".join(filter(None, (self.part("plural"), self.part("subresource"))))
 
     @property
     def is_watch(self) -> bool:

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
+from tests.apiserver import websocket
 from tests.apiserver.faults import Failure, Request
 from tests.apiserver.store import RESOURCES, Cut, Gone, Resource, Selector, Stored, TooNew, Watcher, selector
 
@@ -71,6 +72,9 @@ class Handler(BaseHTTPRequestHandler):
             if request.path in ("/healthz", "/livez", "/readyz"):
                 self._send(200, b"ok")
                 return
+            if request.plural == "pods/exec":
+                self._execute(request, parse_qsl(url.query))
+                return
             resource = RESOURCES.get(request.plural)
             if resource is None or resource.prefix != request.part("prefix"):
                 raise Failure(404, "NotFound", "the server could not find the requested resource")
@@ -86,7 +90,8 @@ class Handler(BaseHTTPRequestHandler):
         return was_silent
 
     def _read(self, request: Request, resource: Resource) -> None:
-        matches = selector(request.query.get("labelSelector", ""), request.query.get("fieldSelector", ""))
+        fields = ",".join(filter(None, (request.query.get("fieldSelector"), _in_namespace(request.part("namespace")))))
+        matches = selector(request.query.get("labelSelector", ""), fields)
         if request.part("name"):
             self._send(200, _typed(resource, self._stored(request)))
         elif request.is_watch:
@@ -94,10 +99,11 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self._list(request, resource, matches)
 
-    def _stored(self, request: Request) -> Stored:
-        stored = self._api.store.get(request.plural, request.part("namespace"), request.part("name"))
+    def _stored(self, request: Request, plural: str = "") -> Stored:
+        plural = plural or request.plural
+        stored = self._api.store.get(plural, request.part("namespace"), request.part("name"))
         if stored is None:
-            raise Failure(404, "NotFound", f'{request.plural} "{request.part("name")}" not found')
+            raise Failure(404, "NotFound", f'{plural} "{request.part("name")}" not found')
         return stored
 
     def _list(self, request: Request, resource: Resource, matches: Selector) -> None:
@@ -155,6 +161,14 @@ class Handler(BaseHTTPRequestHandler):
             raise Failure(409, "AlreadyExists", f'{resource.plural} "{names["name"]}" already exists')
         self._send(201, _typed(resource, self._api.put(object_)))
 
+    def _execute(self, request: Request, query: list[tuple[str, str]]) -> None:
+        """What the kubelet does: run the command, and send what it writes over a WebSocket."""
+        self._stored(request, "pods")
+        websocket.accept(self)
+        command = [value for name, value in query if name == "command"]
+        websocket.send(self.wfile, self._api.execute(request.part("name"), command))
+        raise Hangup
+
     def _remove(self, request: Request, _resource: Resource) -> None:
         stored = self._stored(request)
         self._api.store.delete(request.plural, stored.namespace, stored.name)
@@ -186,6 +200,10 @@ class Handler(BaseHTTPRequestHandler):
         self.rfile.close()
         self.connection.close()
         raise Hangup
+
+
+def _in_namespace(namespace: str) -> str:
+    return f"metadata.namespace={namespace}" if namespace else ""
 
 
 def _typed(resource: Resource, stored: Stored) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from http.server import ThreadingHTTPServer
 from typing import Any
@@ -13,12 +13,14 @@ from typing import Any
 from tests.apiserver.faults import Failure, Faults, Request
 from tests.apiserver.handler import Handler
 from tests.apiserver.store import RESOURCES, Cut, Store, Stored
+from tests.apiserver.websocket import Execution
 
 
 class ApiServer:
     """An API server on a port of the loopback address: `start` it, `stop` it, and `start` it again on the same port.
 
     Objects are in `store`, all requests so far in `requests`; what has been ordered to go wrong is in `faults`.
+    `execute` runs a command in the pod of a name.
     """
 
     def __init__(self, *, port: int = 0, tls: ssl.SSLContext | None = None, bookmark_seconds: float = 60.0) -> None:
@@ -28,6 +30,7 @@ class ApiServer:
         self.bookmark_seconds = bookmark_seconds
         self.port = port
         self.tls = tls
+        self.execute: Callable[[str, list[str]], Execution] = lambda *_: Execution(126, b"", b"")
         self._listener: Listener | None = None
 
     def __enter__(self) -> ApiServer:
