@@ -152,6 +152,34 @@ def test_taking_over_from_kube_proxy(variant: Variant, place: Lab, node: Node, d
     assert all("KUBE-EXTERNAL-SERVICES" in line for line in new), new
 
 
+def test_going_back_to_kube_proxy(variant: Variant, place: Lab, node: Node, daemons: Daemons) -> None:
+    """When kube-proxy writes its chains again, as it does when it starts, all is as it was but for one jump."""
+    node.serve(*fixture_objects())
+    stock: dict[str, str] = {}
+    for family in FAMILIES:
+        program = f"{family}-{variant.value}"
+        with namespaces.entered(place.namespace(NODE)):
+            stock[program] = stock_rules(program)
+        within(place, f"{program}-restore", stdin=stock[program])
+    before = {program: saved_rules(place, program) for program in stock}
+    with streaming(place, STOCK) as stream:
+        started(daemons, place, node).synced().end()
+        stream.more()
+        for program, text in stock.items():
+            within(place, f"{program}-restore", "--noflush", stdin=re.sub(r"^-A (?!KUBE).*\n", "", text, flags=re.M))
+        stream.more()
+    after = {program: saved_rules(place, program) for program in stock}
+    for program in stock:
+        assert before[program] <= after[program]
+        (more,) = after[program] - before[program]
+        assert more.startswith("-A OUTPUT ")
+        assert more.endswith("-j KUBE-EXTERNAL-SERVICES")
+
+
+def saved_rules(place: Lab, program: str) -> set[str]:
+    return set(re.findall("^-A .*$", within(place, f"{program}-save"), re.M))
+
+
 @pytest.mark.parametrize("variant", [Variant.NFT], indirect=True)
 def test_taking_over_from_kube_proxy_in_another_mode(place: Lab, node: Node, daemons: Daemons) -> None:
     """Its table goes once the chains are in that take its place."""
