@@ -133,12 +133,12 @@ def test_a_node_that_is_silent_or_breaks_off_holds_nobody_up(cluster: Cluster) -
         return Execution(None, b'{"half":', b"") if name == "kpx-2" else Execution(0, b"{}", b"")
 
     cluster.server.execute = execute
-    ended = cluster.kpx("services", "-o", "json", "--timeout", "1")
+    ended = cluster.kpx("services", "-o", "json", "--timeout", "3")
     over.set()
 
     assert ended.status == 1
     assert [one["error"] for one in json.loads(ended.stdout)["nodes"]] == [
-        "no answer within 1 s",
+        "no answer within 3 s",
         "the connection to kpx-2 broke: Connection to remote host was lost.",
         "",
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from jsonschema import Draft202012Validator
 from kpx import __version__
 from kpx.config.arguments import parse_arguments
 from kpx.config.effective import effective_configuration
+from kpx.migrate.steps import steps
 from tests.deployment import CLUSTER, DEPLOY, Object, built, objects
 
+ROOT = DEPLOY.parent
 SCHEMAS = json.loads((CLUSTER / "schemas.json").read_text())
 # The Prometheus operator's kinds are no part of Kubernetes.
 FOREIGN = "monitoring.coreos.com/v1"
@@ -51,7 +54,10 @@ def pod(found: list[Object]) -> Any:
 
 @pytest.mark.parametrize(
     "folder",
-    ["base", "overlays/kubeadm", "overlays/least-privilege", "kubeadm-config+least-privilege+monitoring"],
+    [
+        *("base", "overlays/kubeadm", "overlays/kubeadm-staged", "overlays/least-privilege"),
+        "kubeadm-config+least-privilege+monitoring+staged",
+    ],
 )
 def test_they_apply(folder: str, tmp_path: Path) -> None:
     found = named(folder, tmp_path)
@@ -109,6 +115,30 @@ def test_the_command_line_is_understood(number: int, tmp_path: Path) -> None:
     assert effective.mode == "nftables"
     mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
     assert str(Path(effective.client_connection.kubeconfig).parent) in mounted
+
+
+def merged(before: Any, patch: Any) -> Any:
+    """An object after a patch, as far as these patches go: of maps."""
+    if not (isinstance(before, dict) and isinstance(patch, dict)):
+        return patch
+    after = {**before, **{key: merged(before.get(key), value) for key, value in patch.items()}}
+    return {key: value for key, value in after.items() if value is not None}
+
+
+PLACES = {"docs/migrate.md": (ROOT / "docs" / "migrate.md").read_text()} | {
+    "kpx migrate": "\n".join(f"{step.command}\n{step.undo}" for step in steps("iptables", "nftables"))
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_patches_that_are_told_of_are_ones_that_a_daemonset_takes(place: str) -> None:
+    patches = re.findall(r"-p\s+'([^']*)'", PLACES[place])
+    (before,) = objects(DEPLOY / "base" / "daemonset.yaml")
+    assert len(patches) >= 2
+    for patch in patches:
+        after = merged(before, json.loads(patch))
+        assert faults(after) == []
+        assert pod([after])["nodeSelector"]["kubernetes.io/os"] == "linux"
 
 
 def test_the_probes_ask_the_health_server() -> None:
