@@ -33,6 +33,13 @@ def granted() -> list[Object]:
     return [rule for one in bindings for rule in roles[one["roleRef"]["name"]]["rules"]]
 
 
+def daemon_args() -> list[str]:
+    """The arguments of the daemon's container."""
+    (daemonset,) = objects(DEPLOY / "base" / "daemonset.yaml")
+    (container,) = daemonset["spec"]["template"]["spec"]["containers"]
+    return list(container["args"])
+
+
 def least_capabilities() -> list[str]:
     """The capabilities of the daemon's container with least privilege, as setpriv writes them."""
     (patch,) = objects(DEPLOY / "components" / "least-privilege" / "daemonset.yaml")
