@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from kpx import lab
 from kpx.kernel.iptables.program import Variant
 from kpx.lab import Lab, namespaces
 from kpx.lab.topology import NODE, Topology
 from tests.kernel.daemon.conftest import Daemons, Node, daemons, fixture_objects, lab_of, node, stock_rules
 from tests.kernel.daemon.download import download_objects, downloading
-from tests.kernel.daemon.places import started, within
+from tests.kernel.daemon.places import launched, started, within
 from tests.kernel.daemon.process import KPX, eventually, run
 from tests.kernel.daemon.traffic import Target, streaming
 from tests.packets.scenario import FIXTURE
@@ -88,6 +92,32 @@ def test_kube_proxys_table_is_taken_over_from(place: Lab, node: Node, daemons: D
     within(place, "nft", "-f", "-", stdin=(FIXTURE / "nftables.txt").read_text())
     with streaming(place, STOCK) as stream:
         started(daemons, place, node, "nftables")
+        eventually(lambda: "table ip kube-proxy" not in tables(place))
+        stream.more()
+    assert set(tables(place)) == set(OURS)
+
+
+def test_it_waits_for_kube_proxy_to_end_and_takes_over(
+    place: Lab, node: Node, daemons: Daemons, tmp_path: Path
+) -> None:
+    """As a move in a cluster goes: both pods are on the node, and one of them ends."""
+    node.serve(*fixture_objects())
+    load_table(place)
+    program = tmp_path / "kube-proxy"
+    shutil.copy2("/bin/sleep", program)
+    before = within(place, "nft", "--stateless", "list", "ruleset")
+    with (
+        streaming(place, STOCK) as stream,
+        subprocess.Popen(lab.command(place.name, NODE, [str(program), "1000"])) as rival,
+    ):
+        try:
+            daemon = launched(daemons, place, node, "nftables")
+            daemon.logs(r"kube-proxy\[\d+\] is alive on this node: waiting for it to end")
+            stream.more()
+            assert within(place, "nft", "--stateless", "list", "ruleset") == before
+        finally:
+            rival.kill()
+        daemon.synced().healthy()
         eventually(lambda: "table ip kube-proxy" not in tables(place))
         stream.more()
     assert set(tables(place)) == set(OURS)
