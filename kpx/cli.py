@@ -333,6 +333,10 @@ def migrate(
     mode: Annotated[str, typer.Argument(help="iptables, ipvs or nftables; else the mode that the node has.")] = "",
     scheduler: Annotated[str, typer.Option(help="For mode ipvs: its ipvs.scheduler.")] = "rr",
     output: Annotated[Output, typer.Option("-o", "--output", help="How to print it.")] = Output.TEXT,
+    all_nodes: _ALL_NODES = False,
+    kpx_pods: _KPX_PODS = _PODS,
+    kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="With --all-nodes: of the API server.")] = "",
+    timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="With --all-nodes: seconds for a node.")] = 10.0,
 ) -> None:
     """Show whether this node is ready to be served by kpx, what that changes, and the commands that do it.
 
@@ -348,10 +352,14 @@ def migrate(
 
     kpx migrate nftables -o json   for a program: docs/json.md
 
+    kpx migrate --all-nodes        where kpx waits for kube-proxy to end
+
     docs/migrate.md goes through a whole move, and back. The status is 0 if
     the node is ready, 3 if something is in the way, 1 if it could not be
     found out, 2 for a mistake in the command.
     """
+    if all_nodes:
+        raise typer.Exit(_on_all_nodes("migrate", kubeconfig, kpx_pods, timeout, as_json=output is Output.JSON))
     from kpx.migrate.command import run
 
     raise typer.Exit(run(mode, scheduler, as_json=output is Output.JSON))

@@ -117,6 +117,17 @@ def test_the_command_line_is_understood(number: int, tmp_path: Path) -> None:
     assert str(Path(effective.client_connection.kubeconfig).parent) in mounted
 
 
+def test_the_configuration_that_kubeadm_makes_is_understood() -> None:
+    """It is what the overlay for kubeadm runs with."""
+    given = Path(__file__).parents[2] / "fixtures" / "kubeadm" / "config.conf"
+
+    effective, warnings = effective_configuration(parse_arguments([f"--config={given}"]))
+
+    assert warnings == []
+    assert (effective.mode, effective.cluster_cidr) == ("iptables", "10.244.0.0/16")
+    assert effective.healthz_bind_address == "0.0.0.0:10256"
+
+
 def merged(before: Any, patch: Any) -> Any:
     """An object after a patch, as far as these patches go: of maps."""
     if not (isinstance(before, dict) and isinstance(patch, dict)):
