@@ -169,7 +169,7 @@ class Socket:
             self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
             self._grow(_SO_RCVBUFFORCE, socket.SO_RCVBUF, receive_buffer)
             for group in groups:
-                self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
+                self.join(group)
         except BaseException:
             self._socket.close()
             raise
@@ -180,6 +180,10 @@ class Socket:
             self._socket.setsockopt(socket.SOL_SOCKET, force, size)
         except PermissionError:
             self._socket.setsockopt(socket.SOL_SOCKET, plain, size)
+
+    def join(self, group: int) -> None:
+        """Receive what the kernel announces to a group."""
+        self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
 
     def fileno(self) -> int:
         return self._socket.fileno()

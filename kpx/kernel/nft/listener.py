@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,15 +9,10 @@ from typing import Any
 from kpx.kernel.netlink import NETLINK_NETFILTER, Message, Socket, attributes, messages, string
 from kpx.kernel.nft.entries import Entry, Name, SetElements, read_elements, read_entry, read_name
 from kpx.kernel.nft.wire import MessageType, unsigned
+from kpx.kernel.socket_filter import any_of, not_from, of_type
 
 _GROUP = 7  # NFNLGRP_NFTABLES
 _GEN_ID, _GEN_PID, _GEN_NAME = 1, 2, 3
-
-# Classic BPF (linux/filter.h) over struct nlmsghdr, which is in the machine's order while loads are big-endian.
-_LOAD_HALF, _LOAD_WORD, _JUMP_EQUAL, _RETURN = 0x28, 0x20, 0x15, 0x06
-_TYPE_OFFSET, _PORT_OFFSET = 4, 12
-_INSTRUCTION = struct.Struct("=HBBI")
-_PASS, _REFUSE = 0xFFFFFFFF, 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +52,9 @@ class Listener:
 
     def __init__(self, *, ignored_port: int | None = None, only_commits: bool = False) -> None:
         self._socket = Socket(NETLINK_NETFILTER, groups=(_GROUP,))
-        self._socket.attach_filter(_program(ignored_port, only_commits))
+        wanted = [not_from(ignored_port)] if ignored_port is not None else []
+        wanted += [of_type(MessageType.NEWGEN.number)] if only_commits else []
+        self._socket.attach_filter(any_of(wanted))
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -104,16 +99,3 @@ _READERS: dict[int, Callable[[Message], Event]] = {
     MessageType.DELSETELEM.number: lambda message: Removed(read_elements(message)),
     MessageType.NEWGEN.number: _committed,
 }
-
-
-def _program(ignored_port: int | None, only_commits: bool) -> bytes:
-    """The filter: each test jumps over the refusal that follows it."""
-    instructions: list[tuple[int, int, int, int]] = []
-    if ignored_port is not None:
-        port = int.from_bytes(ignored_port.to_bytes(4, sys.byteorder), "big")
-        instructions += [(_LOAD_WORD, 0, 0, _PORT_OFFSET), (_JUMP_EQUAL, 0, 1, port), (_RETURN, 0, 0, _REFUSE)]
-    if only_commits:
-        kind = int.from_bytes(MessageType.NEWGEN.number.to_bytes(2, sys.byteorder), "big")
-        instructions += [(_LOAD_HALF, 0, 0, _TYPE_OFFSET), (_JUMP_EQUAL, 1, 0, kind), (_RETURN, 0, 0, _REFUSE)]
-    instructions.append((_RETURN, 0, 0, _PASS))
-    return b"".join(_INSTRUCTION.pack(*each) for each in instructions)
