@@ -37,7 +37,7 @@ T = TypeVar("T")
 _ANSWER_SECONDS = 10.0
 _ATTEMPTS = 20
 _REHASH_SECONDS, _REHASH_PAUSE = 10.0, 0.005
-_TABLE, _RULE_CHAIN, _SET, _ELEMENTS = 1, 2, 2, 3
+_TABLE, _RULE_CHAIN, _SET, _RULE_HANDLE, _ELEMENTS = 1, 2, 2, 3, 3
 _GENERATION_ID = 1
 _CHAIN_HOOK = 4
 
@@ -156,6 +156,12 @@ class Nft:
         """The rules of a table or of one of its chains, in order."""
         named = text(_TABLE, table.name) + (text(_RULE_CHAIN, chain) if chain else b"")
         return self._entries(MessageType.GETRULE, table.family, named, f"list the rules of {table}")
+
+    def handles(self, table: TableName, chain: str) -> list[int]:
+        """The kernel's numbers for the rules of a chain, in order: much faster than to read the rules."""
+        named = text(_TABLE, table.name) + text(_RULE_CHAIN, chain)
+        replies = self._dump(MessageType.GETRULE, table.family, named, f"list the rules of {table}")
+        return [unsigned(dict(attributes(reply.payload[4:]))[_RULE_HANDLE]) for reply in replies]
 
     def sets(self, table: TableName) -> list[Entry[Set]]:
         """The sets and maps of a table, without their elements."""

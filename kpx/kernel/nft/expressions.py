@@ -86,6 +86,9 @@ class CtKey(IntEnum):
     DIRECTION = 1
     STATUS = 2
     MARK = 3
+    PROTO_DST = 12
+    DST_IP = 20
+    DST_IP6 = 22
 
 
 @dataclass(frozen=True, slots=True)
