@@ -23,6 +23,7 @@ from kpx.config.types import KubeProxyConfiguration
 from kpx.config.usage import usage
 from kpx.config.writing import write
 from kpx.kernel.sysctl import SysctlError
+from kpx.kernel.undo import leftovers
 from kpx.logs import v
 from kpx.proxier.backend import BackendError
 from kpx.proxier.cleanup import cleanup
@@ -72,6 +73,8 @@ def _run(arguments: Arguments, config: KubeProxyConfiguration) -> int:
     _end_with_any_thread()
     try:
         _require_privilege()
+        if leftovers():
+            logger.info("Took back what a trace that was killed had left in the kernel")
         if arguments.cleanup:
             cleanup()
             return 0

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -98,6 +98,22 @@ class Iptables:
         """
         text = _run([self.program(), "-w", str(LOCK_SECONDS), "-t", table, "-v", "-S", chain])
         return [line for line in text.splitlines() if line.startswith("-A ")]
+
+    def insert(self, table: str, chain: str, words: Sequence[str]) -> None:
+        """Put a rule at the begin of a chain. Raises `IptablesError`."""
+        _run([self.program(), "-w", str(LOCK_SECONDS), "-t", table, "-I", chain, *words])
+
+    def delete(self, table: str, chain: str, words: Sequence[str]) -> None:
+        """Delete a rule that is made of these words. Raises `IptablesError`, also where there is none."""
+        _run([self.program(), "-w", str(LOCK_SECONDS), "-t", table, "-D", chain, *words])
+
+    def has(self, table: str, chain: str, words: Sequence[str]) -> bool:
+        """Whether there is a rule that is made of these words; where that cannot be known, there is."""
+        try:
+            _run([self.program(), "-w", str(LOCK_SECONDS), "-t", table, "-C", chain, *words])
+        except IptablesError as error:
+            return "exist" not in str(error) and "No chain" not in str(error)
+        return True
 
     def restore(self, lines: Iterable[str]) -> int:
         """Apply restore input; chains that it does not name stay as they are. Each table in it is all or nothing.
