@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
+
+from kpx.kernel import network_namespaces
 
 NETNS = Path("/run/netns")
 
@@ -75,27 +76,9 @@ def inode(name: str) -> int:
 
 def enter(name: str) -> None:
     """Move the calling thread into a namespace; sockets that it opens from then on belong there."""
-    handle = os.open(NETNS / name, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        _set(handle, name)
-    finally:
-        os.close(handle)
+    network_namespaces.enter(NETNS / name)
 
 
-@contextmanager
-def entered(name: str | None = None) -> Iterator[None]:
+def entered(name: str | None = None) -> AbstractContextManager[None]:
     """Be in the namespace `name` (if given) within the block, and back in the former one after it."""
-    former = os.open(_OWN_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        if name is not None:
-            enter(name)
-        yield
-    finally:
-        try:
-            _set(former, "the former network namespace")
-        finally:
-            os.close(former)
-
-
-def _set(handle: int, what: str) -> None:
-    _check(_libc.setns(handle, _CLONE_NEWNET), f"enter {what}")
+    return network_namespaces.entered(None if name is None else NETNS / name)
