@@ -292,11 +292,30 @@ def trace(
     watch: Annotated[
         float | None, typer.Option("-w", "--watch", min=0.1, show_default=False, help="Again every so many seconds.")
     ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Follow real packets, of all senders or those of --from.")
+    ] = False,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Send a packet and follow it: --from node, pod, a pod's address, or a PID.")
+    ] = False,
+    count: Annotated[int, typer.Option("--count", min=0, help="With --live: so many flows; 0 for no limit.")] = 0,
+    rate: Annotated[
+        int, typer.Option("--rate", min=1, max=10_000, help="Follow at most so many flows a second.")
+    ] = 100,
+    http: Annotated[str, typer.Option("--http", metavar="PATH", help="With --probe: ask for this by HTTP.")] = "",
     output: Annotated[Output, typer.Option("-o", "--output", help="How to print it.")] = Output.TEXT,
     kubeconfig: _KUBECONFIG = "",
     manifests: _MANIFESTS = "",
     node: _NODE = "",
-    timeout: _TIMEOUT = 10.0,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout",
+            min=0.0,
+            show_default=False,
+            help="Seconds to wait for an API server (10), for a probe's answer (5), or to follow (60; 0: endless).",
+        ),
+    ] = None,
     kernel_only: _KERNEL_ONLY = False,
 ) -> None:
     """Show the path of a packet to a Service through the rules that this node's kernel really holds.
@@ -304,6 +323,12 @@ def trace(
     Each rule that matters is shown, whoever made it: kpx, kube-proxy, or
     another tool; then the endpoints, the flows in conntrack, and what is not
     as the cluster wants it. Nothing is sent and nothing is changed.
+
+    With --live, real packets are followed: whom each new flow reached, as
+    whom, by which rules, and whether it was answered. With --probe, kpx sends
+    a packet itself and follows that one: from this node, or from a pod's
+    network namespace. For both a table of nftables marks packets, and goes
+    with the process.
 
     Examples:
 
@@ -315,17 +340,29 @@ def trace(
 
     kpx trace nodeport/30080 --from 203.0.113.7
 
+    kpx trace shop/web --live --count 10
+
+    kpx trace shop/web --probe --from 10.244.1.7 --http /healthz
+
     The status is 0 if all gets through as the cluster wants it; 3 if a packet
     is refused, lost or led astray on some way; 2 for a mistake in the command;
     1 if it could not run.
     """
     from kpx.tools.cluster import Options
-    from kpx.trace.command import Wish, run
     from kpx.trace.questions import Asked
 
     asked = Asked(target, namespace, port, sender, via.value if via else "")
-    wish = Wish(asked, output is Output.JSON, every_hop, watch)
-    raise typer.Exit(run(wish, Options(kubeconfig, manifests, node, timeout, kernel_only)))
+    as_json = output is Output.JSON
+    if live or probe or http:
+        from kpx.trace.live import command as following
+
+        options = Options(kubeconfig, manifests, node, kernel_only=kernel_only)
+        wanted = following.Wish(asked, live, probe, count, timeout, rate, http, as_json, every_hop)
+        raise typer.Exit(following.run(wanted, options))
+    from kpx.trace.command import Wish, run
+
+    options = Options(kubeconfig, manifests, node, timeout or 10.0, kernel_only)
+    raise typer.Exit(run(Wish(asked, as_json, every_hop, watch), options))
 
 
 @app.command(short_help="Show whether this node can go over to kpx, and how.")

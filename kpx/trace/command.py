@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 
 from kpx.kernel.iptables.program import IptablesError
+from kpx.kernel.undo import leftovers
 from kpx.tables.screen import Screen
 from kpx.tools.cluster import Options
 from kpx.tools.errors import OK, ToolError, UsageError, reported
@@ -43,6 +44,7 @@ def run(wish: Wish, options: Options) -> int:
 
 def _readable(wish: Wish, options: Options) -> int:
     try:
+        leftovers()
         return _once(wish, options) if wish.watch is None else _again(wish, options, wish.watch)
     except UnknownSender as error:
         raise UsageError(str(error)) from error
@@ -60,7 +62,7 @@ def _once(wish: Wish, options: Options) -> int:
     else:
         for note in notes(found):
             print(f"kpx trace: {note}", file=sys.stderr)
-        print(_text(answers, _style(every_hop=wish.every_hop)))
+        print(_text(answers, style_here(every_hop=wish.every_hop)))
     return OK if all(one.good for one in answers) else WRONG
 
 
@@ -73,7 +75,7 @@ def _again(wish: Wish, options: Options, seconds: float) -> int:
             if wish.as_json:
                 print(encode(answers, found.cluster, notes(found), indented=False), flush=True)
             else:
-                screen.draw(_text(answers, _style(every_hop=wish.every_hop)).split("\n"))
+                screen.draw(_text(answers, style_here(every_hop=wish.every_hop)).split("\n"))
             time.sleep(seconds)
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -93,12 +95,17 @@ def notes(found: Questions) -> tuple[str, ...]:
 
 
 def _text(answers: list[Answer], style: Style) -> str:
-    text = "\n\n\n".join(answer_text(one, style) for one in answers)
-    return text.encode(errors="replace").decode()
+    return printable("\n\n\n".join(answer_text(one, style) for one in answers))
 
 
-def _style(*, every_hop: bool) -> Style:
+def style_here(*, every_hop: bool) -> Style:
+    """How to print here: on this terminal, or into this file."""
     terminal = sys.stdout.isatty()
     columns = shutil.get_terminal_size((_COLUMNS, 24)).columns if terminal else _COLUMNS
     colour = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     return Style(max(columns, 40), colour, every_hop)
+
+
+def printable(text: str) -> str:
+    """Text that can be printed, whatever bytes others have put into their rules."""
+    return text.encode(errors="replace").decode()

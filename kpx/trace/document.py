@@ -84,13 +84,14 @@ def _trace(trace: Trace) -> dict[str, Any]:
         "proxies": list(trace.proxies),
         "certain": trace.certain,
         "affinity": trace.affinity,
-        "hops": [_hop(hop) for hop in trace.hops],
+        "hops": [hop_document(hop) for hop in trace.hops],
         "branches": [_branch(branch) for branch in trace.branches],
         "notes": list(trace.notes),
     }
 
 
-def _hop(hop: Hop) -> dict[str, Any]:
+def hop_document(hop: Hop) -> dict[str, Any]:
+    """A hop, in whatever document."""
     return {
         "hook": hop.hook,
         "table": hop.table,
@@ -108,7 +109,7 @@ def _branch(branch: Branch) -> dict[str, Any]:
         "share": None if branch.share is None else round(branch.share, 9),
         "remembered": branch.remembered,
         "unknown": list(branch.unknown),
-        "hops": [_hop(hop) for hop in branch.hops],
+        "hops": [hop_document(hop) for hop in branch.hops],
         "ending": _ending(branch.ending),
     }
 
@@ -132,13 +133,14 @@ def _ending(ending: Ending) -> dict[str, Any]:
 def encode(answers: Sequence[Answer], cluster: Cluster | None, notes: Sequence[str], *, indented: bool = True) -> str:
     """The document, indented, or in one line."""
     # Rules of others hold whatever bytes they like: what is no text is shown as a question mark.
-    text = msgspec.json.encode(_printable(document(answers, cluster, notes)))
+    text = msgspec.json.encode(printable(document(answers, cluster, notes)))
     return (msgspec.json.format(text, indent=2) if indented else text).decode()
 
 
-def _printable(value: Any) -> Any:
+def printable(value: Any) -> Any:
+    """A document with nothing in it that is no text."""
     if isinstance(value, str):
         return value.encode(errors="replace").decode()
     if isinstance(value, dict):
-        return {key: _printable(item) for key, item in value.items()}
-    return [_printable(item) for item in value] if isinstance(value, list) else value
+        return {key: printable(item) for key, item in value.items()}
+    return [printable(item) for item in value] if isinstance(value, list) else value

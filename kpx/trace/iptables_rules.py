@@ -100,8 +100,14 @@ def _effect(rule: Parsed, packet: Packet, facts: Facts) -> Outcome:
         return _EFFECTS[target](rule, packet, facts)
     if target in _UNMODELLED:
         return Outcome(Verb.STOP, packet, note=f"what {target} does with the packet is not modelled", effective=True)
-    verb = Verb.GOTO if rule.goto else Verb.JUMP
-    return Outcome(verb, packet, chain=target, note=f"{verb.value} {target}")
+    return Outcome(Verb.GOTO if rule.goto else Verb.JUMP, packet, chain=target, note=leads(rule))
+
+
+def leads(rule: Parsed) -> str:
+    """``jump CHAIN`` or ``goto CHAIN``; empty for a rule that leads to no other chain."""
+    if not rule.target or rule.target in _EXTENSIONS:
+        return ""
+    return f"{Verb.GOTO.value if rule.goto else Verb.JUMP.value} {rule.target}"
 
 
 def _changed(packet: Packet, note: str, verb: Verb = Verb.NEXT) -> Outcome:
@@ -221,3 +227,4 @@ _EFFECTS: dict[str, Effect] = {
     "NOTRACK": _tracking,
     "CT": _tracking,
 }
+_EXTENSIONS = {*_PASSIVE, *_FINAL, *_UNMODELLED, *_EFFECTS}

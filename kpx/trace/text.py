@@ -80,7 +80,7 @@ def _differences(answer: Answer, style: Style) -> Iterator[str]:
         return
     yield style.paint("not as the cluster wants it", "bad")
     for one in answer.differences:
-        yield from _wrapped(one.text, style, "  ! ", "    ")
+        yield from wrapped(one.text, style, "  ! ", "    ")
 
 
 def _head(trace: Trace, style: Style) -> Iterator[str]:
@@ -90,31 +90,34 @@ def _head(trace: Trace, style: Style) -> Iterator[str]:
     yield style.paint(f"{where}{name}", "strong")
     by = f", in by {sender.interface}" if sender.interface else ""
     note = f" ({sender.note})" if sender.note else ""
-    yield from _wrapped(f"from {sender.kind} {sender.address}{by}{note}", style, "  ")
-    yield from _wrapped(f"rules of Services: {', '.join(trace.proxies)}", style, "  ")
+    yield from wrapped(f"from {sender.kind} {sender.address}{by}{note}", style, "  ")
+    yield from wrapped(f"rules of Services: {', '.join(trace.proxies)}", style, "  ")
+
+
+def hop_lines(hops: Iterable[Hop], style: Style, place: str = "") -> Iterator[str]:
+    """The hops that are shown, each place's name before the first; `place` is the one of the hop before."""
+    for hop in _shown(hops, style):
+        yield from _hop(hop, place, style)
+        place = _place(hop)
 
 
 def _paths(trace: Trace, style: Style) -> Iterator[str]:
-    place = ""
-    for hop in _shown(trace.hops, style):
-        yield from _hop(hop, place, style)
-        place = _place(hop)
+    yield from hop_lines(trace.hops, style)
+    common = _shown(trace.hops, style)
+    place = _place(common[-1]) if common else ""
     branches = trace.branches
     several = len(branches) > 1
     for branch in branches[:_MOST_BRANCHES] if not style.every_hop else branches:
         if several:
             yield ""
-            for line in _wrapped(f"{_share(branch)}: {_short(branch.ending)}", style, "", "  "):
+            for line in wrapped(f"{_share(branch)}: {_short(branch.ending)}", style, "", "  "):
                 yield style.paint(line, "strong")
-        before = place
-        for hop in _shown(branch.hops, style):
-            yield from _hop(hop, before, style)
-            before = _place(hop)
+        yield from hop_lines(branch.hops, style, place)
         yield from _ending(branch.ending, style)
     left = len(branches) - _MOST_BRANCHES
     if left > 0 and not style.every_hop:
         yield ""
-        yield from _wrapped(f"... and {left} more ways like these (--all shows every one)", style, "", "  ")
+        yield from wrapped(f"... and {left} more ways like these (--all shows every one)", style, "", "  ")
 
 
 def _shown(hops: Iterable[Hop], style: Style) -> list[Hop]:
@@ -133,10 +136,10 @@ def _hop(hop: Hop, before: str, style: Style) -> Iterator[str]:
     if hop.result is Result.ROUTED:
         rule, note = f"{rule}: {note}", ""
     colour = {Result.MISSED: "faint", Result.UNKNOWN: "doubt"}.get(hop.result, "")
-    for line in _wrapped(f"{rule}{counted}" if rule else note, style, f"  {_SIGNS[hop.result]} ", "      "):
+    for line in wrapped(f"{rule}{counted}" if rule else note, style, f"  {_SIGNS[hop.result]} ", "      "):
         yield style.paint(line, colour) if colour else line
     if rule and note:
-        yield from _wrapped(note, style, "      -> ", "         ")
+        yield from wrapped(note, style, "      -> ", "         ")
 
 
 def _news(hop: Hop) -> str:
@@ -155,7 +158,7 @@ def _plain(rule: str) -> str:
 
 def _ending(ending: Ending, style: Style) -> Iterator[str]:
     text = f"{ending.verdict.value.upper()}: {_words(ending)}"
-    for line in _wrapped(text, style, "=> ", "   "):
+    for line in wrapped(text, style, "=> ", "   "):
         yield style.paint(line, _VERDICTS[ending.verdict])
 
 
@@ -193,15 +196,16 @@ def _summary(trace: Trace, style: Style) -> Iterator[str]:
     reached = f", {len(backends)} backend{'s' if len(backends) > 1 else ''}" if backends else ""
     yield f"{' or '.join(verdicts)}{reached}"
     if trace.affinity:
-        yield from _wrapped("session affinity: a client goes where it went before", style, "", "  ")
+        yield from wrapped("session affinity: a client goes where it went before", style, "", "  ")
     if not trace.certain:
-        for line in _wrapped("not certain: some rules are not evaluated, see '?' above", style, "", "  "):
+        for line in wrapped("not certain: some rules are not evaluated, see '?' above", style, "", "  "):
             yield style.paint(line, "doubt")
     for note in trace.notes:
-        yield from _wrapped(note, style, "")
+        yield from wrapped(note, style, "")
 
 
-def _wrapped(text: str, style: Style, first: str, following: str | None = None) -> Iterator[str]:
+def wrapped(text: str, style: Style, first: str, following: str | None = None) -> Iterator[str]:
+    """Text in lines that are not too long; `first` begins the first line, `following` the others."""
     more = first if following is None else following
     lines = textwrap.wrap(
         text, style.columns, initial_indent=first, subsequent_indent=more, break_on_hyphens=False

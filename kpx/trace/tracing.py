@@ -22,7 +22,7 @@ def trace(
     """Follow a packet of a sender to a target."""
     journey = Journey(rules, facts, ipvs="ipvs" in proxies)
     journey.run(packet)
-    paths = [_told(Trail.hops(ended.way.trail)) for ended in journey.ended]
+    paths = [with_leading_jumps(Trail.hops(ended.way.trail)) for ended in journey.ended]
     common = _common(paths)
     branches = [_branch(packet, ended, path[common:]) for ended, path in zip(journey.ended, paths, strict=True)]
     first = paths[0][:common] if paths else ()
@@ -75,7 +75,7 @@ def _branch(packet: Packet, ended: Ended, hops: Sequence[Hop]) -> Branch:
     )
 
 
-def _told(hops: Iterable[Hop]) -> tuple[Hop, ...]:
+def with_leading_jumps(hops: Iterable[Hop]) -> tuple[Hop, ...]:
     """The hops, with those jumps marked as telling that lead to something telling."""
     reached: set[tuple[str, str, str]] = set()
     told = []

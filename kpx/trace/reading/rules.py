@@ -48,6 +48,22 @@ class KernelRules:
             self._chains[asked] = self._read(base, name)
         return self._chains[asked]
 
+    def base(self, table: TableName | str, chain: str) -> Base | None:
+        """A base chain of a table of nf_tables, or (by its bare name) of a legacy table; None if there is none."""
+        for base in self._bases:
+            named = base.table if base.kind == _LEGACY else self._names[base.table]
+            if base.chain == chain and named == table:
+                return base
+        return None
+
+    def by_handle(self, base: Base, name: str) -> dict[int, str]:
+        """The rules of a chain of nf_tables, by the kernel's numbers for them. They are read anew each time."""
+        rules = self._read(base, name)
+        handles = self._nft.handles(self._names[base.table], name)
+        if len(handles) != len(rules):  # the chain has changed in between
+            return {}
+        return {handle: rule.text for handle, rule in zip(handles, rules, strict=True)}
+
     def proxies(self) -> list[str]:
         """Whose rules of Services are there: ``iptables-nft``, ``nftables (table kpx)`` and so on."""
         found = []

@@ -12,7 +12,7 @@ from kpx.trace.result import Sender
 from kpx.trace.target import Target
 
 # Where nobody is: an address kept for documentation (RFC 5737, RFC 3849).
-_OUTSIDE = {Family.IPV4: "203.0.113.1", Family.IPV6: "2001:db8::1"}
+OUTSIDE = {Family.IPV4: "203.0.113.1", Family.IPV6: "2001:db8::1"}
 ANY_POD = "stands for any pod of this node"
 _LINK_LOCAL = ("fe80:", "169.254.")
 
@@ -28,13 +28,13 @@ def find_sender(
 
     Raises `UnknownSender`.
     """
-    outside = facts.route_to(_OUTSIDE[family])
+    outside = facts.route_to(OUTSIDE[family])
     destination = target.address or _node_address(family, outside)
     if text == "node":
         return _node(destination, facts, ""), destination
     if text == "external":
         note = "stands for any address outside"
-        return Sender("external", _OUTSIDE[family], outside.interface, note), destination
+        return Sender("external", OUTSIDE[family], outside.interface, note), destination
     if text in ("pod", ""):
         pod = _pod(family, outside.interface, facts, {destination, *avoid})
         if pod is None:
@@ -77,5 +77,5 @@ def _address(text: str, family: Family, destination: str, facts: KernelFacts) ->
         return Sender("node", address)
     if route.kind != "unicast":
         raise UnknownSender(f"This node has no route to {address}, so nothing can come from there ({route.kind}).")
-    outside = route.interface == facts.route_to(_OUTSIDE[family]).interface
+    outside = route.interface == facts.route_to(OUTSIDE[family]).interface
     return Sender("external" if outside else "pod", address, route.interface)
