@@ -85,9 +85,9 @@ def local_traffic(config: KubeProxyConfiguration, node: Node | None, family: Fam
     """The detector of local traffic of one family; None where none can be had."""
     match config.detect_local_mode:
         case "ClusterCIDR":
-            return _by_network(config.cluster_cidrs, family)
+            return by_network(config.cluster_cidrs, family)
         case "NodeCIDR":
-            return _by_network(pod_cidrs(node), family)
+            return by_network(pod_cidrs(node), family)
         case "BridgeInterface":
             return LocalTraffic(interface=config.detect_local.bridge_interface)
         case "InterfaceNamePrefix":
@@ -96,7 +96,8 @@ def local_traffic(config: KubeProxyConfiguration, node: Node | None, family: Fam
             return None
 
 
-def _by_network(networks: Iterable[str], family: Family) -> LocalTraffic | None:
+def by_network(networks: Iterable[str], family: Family) -> LocalTraffic | None:
+    """The detector by source network: the first of the family; None where there is none."""
     for network in map(canonical_network, networks):
         if network and family_of(network) is family:
             return LocalTraffic(source=network)

@@ -99,7 +99,7 @@ def surroundings(config: KubeProxyConfiguration, mode: Mode, name: str, node: No
             "Can't determine this node's IP, assuming loopback; if this is incorrect, "
             "please set the --bind-address flag"
         )
-    families = [family for family in mode.families() if family is Family.IPV4 or _host_has_ipv6()]
+    families = [family for family in mode.families() if family is Family.IPV4 or host_has_ipv6()]
     if addresses.primary not in families:
         raise StartError(f'no support for primary IP family "{addresses.primary.value}"')
     dual_stack = len(families) > 1
@@ -123,6 +123,6 @@ def _site(config: KubeProxyConfiguration, node: Node | None, addresses: NodeAddr
     )
 
 
-def _host_has_ipv6() -> bool:
+def host_has_ipv6() -> bool:
     """Whether the host has IPv6 at all."""
     return Path("/proc/net/if_inet6").exists() and not (_DISABLED.exists() and _DISABLED.read_text().strip() == "1")

@@ -6,10 +6,13 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 from kpx.cluster.objects import Node, Object, Service
 from kpx.config.nodename import node_name
+from kpx.net import Family
 from kpx.proxier.frontends import ServiceName, ServicePortName
+from kpx.proxier.node import LocalTraffic
 from kpx.proxier.plan import Viewpoint
 from kpx.proxier.published import Status
 from kpx.proxier.unix_socket import tool_socket
@@ -46,6 +49,8 @@ class Only:
     port: int = 0
 
 
+T = TypeVar("T")
+
 EVERYTHING = Only()
 Look = Callable[[ServiceName], Service | None]
 
@@ -64,6 +69,7 @@ class Cluster:
 
     ``source`` is one of ``daemon``, ``api``, ``manifests``, ``kernel``, and ``origin`` names it for people; ``mode`` is
     empty where nobody tells. ``look`` finds a Service that no proxy serves. ``notes`` say what could not be had.
+    ``proxy`` is how the node's proxy is configured, None where nobody tells; ``here`` finds the Node object.
     """
 
     source: str
@@ -74,6 +80,12 @@ class Cluster:
     notes: tuple[str, ...] = ()
     look: Look = field(default=_nothing)
     daemon: Daemon | None = None
+    proxy: stock.Configuration | None = None
+    here: Callable[[], Node | None] = field(default=lambda: None)
+
+    def pods(self, family: Family) -> LocalTraffic | None:
+        """How packets of pods are told from others, as the configuration says; None where nobody tells."""
+        return self.proxy.pods(family, self.here) if self.proxy else None
 
     @property
     def services(self) -> set[ServiceName]:
@@ -157,6 +169,8 @@ def _from_daemon(daemon: Daemon, options: Options, only: Only) -> Cluster:
         ),
         look=_looking(status, options),
         daemon=daemon,
+        proxy=stock.parse(bytes(status.configuration)),
+        here=_finding(status, options),
     )
 
 
@@ -167,6 +181,15 @@ def _looking(status: Status, options: Options) -> Look:
         return lambda name: _quietly(lambda: objects.find_service(objects.folder_objects(folder), name))
     server = _server_of(status, options)
     return lambda name: _quietly(lambda: server.service(name) if server else None)
+
+
+def _finding(status: Status, options: Options) -> Callable[[], Node | None]:
+    """Finds the node's object where the daemon has it from."""
+    if status.origin.manifests:
+        folder = Path(status.origin.manifests)
+        return lambda: _quietly(lambda: objects.find_node(objects.folder_objects(folder), status.node))
+    server = _server_of(status, options)
+    return lambda: _quietly(lambda: server.node(status.node) if server else None)
 
 
 def _server_of(status: Status, options: Options) -> objects.Server | None:
@@ -188,7 +211,7 @@ def api_server(options: Options) -> objects.Server | None:
     return None if status.origin.manifests else _server_of(status, options)
 
 
-def _quietly(look: Callable[[], Service | None]) -> Service | None:
+def _quietly(look: Callable[[], T | None]) -> T | None:
     """A second opinion only: where it cannot be had, what is known has to do."""
     try:
         return look()
@@ -197,7 +220,8 @@ def _quietly(look: Callable[[], Service | None]) -> Service | None:
 
 
 def _from_objects(options: Options, source: objects.Server | Path, only: Only) -> Cluster:
-    proxy = stock.configuration() or stock.Configuration(mode="")
+    told = stock.configuration()
+    proxy = told or stock.Configuration(mode="")
     node = options.node or node_name(proxy.hostname_override, socket.gethostname())
     if isinstance(source, Path):
         kind, origin, found = "manifests", f"the manifests in {source}", objects.folder_objects(source)
@@ -212,6 +236,8 @@ def _from_objects(options: Options, source: objects.Server | Path, only: Only) -
         ports=objects.wanted(found, view),
         notes=_node_notes(found, node),
         look=lambda name: objects.find_service(found, name),
+        proxy=told,
+        here=lambda: objects.find_node(found, node),
     )
 
 

@@ -60,6 +60,11 @@ class Server:
         found = self._read(("/api/v1/services", Kind.SERVICE, {"fieldSelector": fields}))
         return next((one for one in found if isinstance(one, Service)), None)
 
+    def node(self, name: str) -> Node | None:
+        """One Node. Raises `ToolError`."""
+        found = self._read(("/api/v1/nodes", Kind.NODE, _selectors({"metadata.name": name})))
+        return find_node(found, name)
+
     def connection(self) -> Connection:
         """A connection to it. Raises `ClusterError`."""
         from kpx.cluster.kubernetes import Connection
@@ -113,6 +118,11 @@ def find_service(objects: Iterable[Object], name: ServiceName) -> Service | None
         ),
         None,
     )
+
+
+def find_node(objects: Iterable[Object], name: str) -> Node | None:
+    """A Node among objects."""
+    return next((one for one in objects if isinstance(one, Node) and one.metadata.name == name), None)
 
 
 def wanted(objects: Iterable[Object], view: Viewpoint) -> list[tuple[Family, Frontends]]:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import http.client
+from collections.abc import Callable
 
 import msgspec
+
+from kpx.cluster.objects import Node
+from kpx.net import Family
+from kpx.proxier.node import LocalTraffic, by_network, pod_cidrs
 
 PORT = 10249
 _SECONDS = 1.0
@@ -12,6 +17,17 @@ _SECONDS = 1.0
 
 class _Marking(msgspec.Struct, frozen=True, rename="camel"):
     masquerade_all: bool = False
+    masquerade_bit: int = 14
+    localhost_node_ports: bool = True
+
+
+class _Scheduling(msgspec.Struct, frozen=True):
+    scheduler: str = ""
+
+
+class _DetectLocal(msgspec.Struct, frozen=True, rename="camel"):
+    bridge_interface: str = ""
+    interface_name_prefix: str = ""
 
 
 class _Client(msgspec.Struct, frozen=True):
@@ -25,19 +41,39 @@ class Configuration(msgspec.Struct, frozen=True, rename="camel"):
     hostname_override: str = ""
     cluster_cidr: str = msgspec.field(default="", name="clusterCIDR")
     detect_local_mode: str = ""
+    detect_local: _DetectLocal = _DetectLocal()
     node_port_addresses: tuple[str, ...] | None = None
     client_connection: _Client = _Client()
     iptables: _Marking = _Marking()
     nftables: _Marking = _Marking()
+    ipvs: _Scheduling = _Scheduling()
+
+    @property
+    def marking(self) -> _Marking:
+        """The section of the mode that says what is marked and how; mode ipvs has none of its own."""
+        return self.nftables if self.mode == "nftables" else self.iptables
 
     @property
     def masquerade_all(self) -> bool:
-        return (self.nftables if self.mode == "nftables" else self.iptables).masquerade_all
+        return self.marking.masquerade_all
 
     @property
     def pods_known(self) -> bool:
         """Whether traffic of pods is told from other traffic."""
         return self.detect_local_mode not in ("", "ClusterCIDR") or bool(self.cluster_cidr)
+
+    def pods(self, family: Family, here: Callable[[], Node | None]) -> LocalTraffic | None:
+        """How packets of pods are told from others; `here` finds the Node object, which may have to say it."""
+        match self.detect_local_mode:
+            case "BridgeInterface":
+                return LocalTraffic(interface=self.detect_local.bridge_interface)
+            case "InterfaceNamePrefix":
+                return LocalTraffic(interface=f"{self.detect_local.interface_name_prefix}+")
+            case "ClusterCIDR" | "":
+                return by_network(self.cluster_cidr.split(","), family)
+            case "NodeCIDR":
+                return by_network(pod_cidrs(here()), family)
+        return None
 
 
 def configuration(port: int = PORT) -> Configuration | None:
