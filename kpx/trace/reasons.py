@@ -13,6 +13,8 @@ from kpx.trace.result import Verdict
 _TABLES = ("kpx", "kube-proxy")
 _NO_ENDPOINTS = "the Service has no endpoints"
 _NO_LOCAL = "the Service has no endpoint on this node, and its traffic policy is Local"
+# What the reason ends in where the rule is not a service proxy's.
+FOREIGN = "which is not kube-proxy's"
 _SOURCES = "the sender is none of the Service's loadBalancerSourceRanges"
 
 # What a verdict means in a chain of a service proxy.
@@ -44,4 +46,4 @@ def reason(verdict: Verdict, base: Base, chain: str, rule: str) -> str:
                 return words
         return f"by chain {chain} of table {base.table}"
     what = f"rule '{rule}'" if rule else "the policy"
-    return f"by {what} of table {base.table}, chain {chain}, which is not kube-proxy's"
+    return f"by {what} of table {base.table}, chain {chain}, {FOREIGN}"

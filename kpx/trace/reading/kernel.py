@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from kpx.kernel.iptables.program import IptablesError, legacy_tables
@@ -14,6 +14,8 @@ from kpx.kernel.ipvs.table import Ipvs, IpvsUnavailable
 from kpx.kernel.netlink import NetlinkError
 from kpx.kernel.nft.connection import Nft
 from kpx.net import Family, canonical_ip, family_of
+from kpx.trace.facts import Facts
+from kpx.trace.outcome import Rules
 from kpx.trace.packet import Packet
 from kpx.trace.reading.node import KernelFacts
 from kpx.trace.reading.rules import KernelRules
@@ -37,7 +39,7 @@ def trace_here(target: Target, sender: str, *, state: str = "NEW") -> Trace:
         raise CannotTrace("The kernel shows its rules to root only: run it with sudo, or in a privileged container.")
     family = target.family or family_of(target.address or _family_of_sender(sender))
     with Nft() as nft:
-        return consistent(lambda: _trace(target, sender, family, nft, state), lambda: _fingerprint(family, nft))
+        return consistent(lambda: _trace(target, sender, family, nft, state), lambda: fingerprint(family, nft))
 
 
 def _family_of_sender(sender: str) -> str:
@@ -48,22 +50,42 @@ def _trace(target: Target, sender: str, family: Family, nft: Nft, state: str) ->
     facts = KernelFacts(nft)
     try:
         rules = KernelRules(family, nft, facts)
-        proxies = [*rules.proxies(), *(["ipvs"] if _serves() else [])]
-        if not proxies:
+        found = proxies(rules)
+        if not found:
             raise CannotTrace("There are no rules of a service proxy here: neither kpx nor kube-proxy has made any.")
-        found, destination = find_sender(sender, target, family, facts)
-        packet = Packet(found.address, destination, target.port, target.protocol, found.interface, state=state)
-        traced = trace(target, found, packet, rules, facts, proxies)
-        reached = {branch.ending.destination for branch in traced.branches}
-        if found.note != ANY_POD or found.address not in reached:
-            return traced
-        # A pod that reaches itself is treated as no other is.
-        found, _ = find_sender(sender, target, family, facts, reached)
-        return trace(
-            target, found, replace(packet, source=found.address, incoming=found.interface), rules, facts, proxies
-        )
+        return follow(target, sender, Node(family, facts, rules, facts, found), state=state)
     finally:
         facts.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """Rules and facts that packets of one family are followed through; `kernel` knows who can send."""
+
+    family: Family
+    kernel: KernelFacts
+    rules: Rules
+    facts: Facts
+    proxies: Sequence[str]
+
+
+def follow(target: Target, sender: str, node: Node, *, state: str = "NEW") -> Trace:
+    """Trace a packet of a sender, as the command line names it. Raises `UnknownSender`."""
+    found, destination = find_sender(sender, target, node.family, node.kernel)
+    packet = Packet(found.address, destination, target.port, target.protocol, found.interface, state=state)
+    traced = trace(target, found, packet, node.rules, node.facts, node.proxies)
+    reached = {branch.ending.destination for branch in traced.branches}
+    if found.note != ANY_POD or found.address not in reached:
+        return traced
+    # A pod that reaches itself is treated as no other is.
+    found, _ = find_sender(sender, target, node.family, node.kernel, reached)
+    packet = replace(packet, source=found.address, incoming=found.interface)
+    return trace(target, found, packet, node.rules, node.facts, node.proxies)
+
+
+def proxies(rules: KernelRules) -> list[str]:
+    """Whose rules of Services there are."""
+    return [*rules.proxies(), *(["ipvs"] if _serves() else [])]
 
 
 def _serves() -> bool:
@@ -93,7 +115,7 @@ def consistent(read: Callable[[], T], fingerprint: Callable[[], object]) -> T:
     raise CannotTrace(f"The rules changed during each of {_ATTEMPTS} attempts to read them: try again.")
 
 
-def _fingerprint(family: Family, nft: Nft) -> object:
+def fingerprint(family: Family, nft: Nft) -> object:
     """What changes with the rules: the generation of nf_tables, and how many entries the legacy tables have."""
     try:
         generation = nft.generation()
