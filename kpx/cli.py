@@ -270,6 +270,47 @@ class Via(Enum):
     ALL = "all"
 
 
+@app.command("diff", short_help="Compare what the cluster wants with the rules that the kernel holds.")
+def diff(
+    name: _SERVICE_OR_PATTERN = "",
+    namespace: Annotated[str, typer.Option("-n", "--namespace", help="Only this namespace; without it, all.")] = "",
+    seconds: Annotated[
+        float | None, typer.Option("-w", "--watch", min=0.1, show_default=False, help="Again every so many seconds.")
+    ] = None,
+    output: Annotated[Output, typer.Option("-o", "--output", help="How to print it.")] = Output.TEXT,
+    kubeconfig: _KUBECONFIG = "",
+    manifests: _MANIFESTS = "",
+    node: _NODE = "",
+    timeout: _TIMEOUT = 10.0,
+) -> None:
+    """Compare what the cluster wants of this node with what its kernel really holds, Service by Service.
+
+    What is wanted comes from the kpx daemon; else from the API server; else
+    from --manifests. The rules are kpx's or those of a stock kube-proxy, in
+    the modes iptables, nftables and ipvs. Rules of others that translate,
+    drop or reject a Service's packets are named too. Nothing is changed.
+
+    Each difference says what it means, then where in the kernel it is:
+    - missing, + too much, ~ different, ! a rule of somebody else.
+
+    Examples:
+
+    kpx diff
+
+    kpx diff shop/web
+
+    kpx diff -n shop -o json
+
+    The status is 0 if nothing differs, 1 if something does, 2 for a mistake
+    in the command, 4 if it could not run.
+    """
+    from kpx.diff.command import Wish, run
+    from kpx.tools.cluster import Options
+
+    wish = Wish(name, namespace, output is Output.JSON, seconds)
+    raise typer.Exit(run(wish, Options(kubeconfig, manifests, node, timeout)))
+
+
 @app.command(short_help="Show the path of a packet through the rules that the kernel holds.")
 def trace(
     target: Annotated[

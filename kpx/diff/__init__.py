@@ -1,0 +1,1 @@
+"""``kpx diff``: what the cluster wants of this node against what its kernel really holds, Service by Service."""
