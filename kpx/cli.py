@@ -329,6 +329,9 @@ def trace(
         Via | None,
         typer.Option(show_default=False, help="The kind of address; else the cluster IP, from outside the others."),
     ] = None,
+    supposed: Annotated[
+        list[str] | None, typer.Option("--if", help="KEY=VALUE: as if this were so; may be repeated. See below.")
+    ] = None,
     every_hop: Annotated[bool, typer.Option("--all", help="Also what matched without effect, and every way.")] = False,
     watch: Annotated[
         float | None, typer.Option("-w", "--watch", min=0.1, show_default=False, help="Again every so many seconds.")
@@ -385,6 +388,13 @@ def trace(
 
     kpx trace shop/web --probe --from 10.244.1.7 --http /healthz
 
+    kpx trace shop/web --if endpoint=10.244.1.5:notready
+
+    With --if the rules are those that kpx would make, and nothing is written:
+    mode, externalTrafficPolicy, internalTrafficPolicy, sessionAffinity,
+    loadBalancerSourceRanges, masqueradeAll, endpoint=IP:ready|notready|
+    terminating|gone.
+
     The status is 0 if all gets through as the cluster wants it; 3 if a packet
     is refused, lost or led astray on some way; 2 for a mistake in the command;
     1 if it could not run.
@@ -395,6 +405,8 @@ def trace(
     asked = Asked(target, namespace, port, sender, via.value if via else "")
     as_json = output is Output.JSON
     if live or probe or http:
+        if supposed or watch is not None:
+            raise typer.BadParameter("--if and -w are for rules, not for packets: leave out --live, --probe and --http")
         from kpx.trace.live import command as following
 
         options = Options(kubeconfig, manifests, node, kernel_only=kernel_only)
@@ -402,8 +414,13 @@ def trace(
         raise typer.Exit(following.run(wanted, options))
     from kpx.trace.command import Wish, run
 
+    wish = Wish(asked, as_json, every_hop, watch)
     options = Options(kubeconfig, manifests, node, timeout or 10.0, kernel_only)
-    raise typer.Exit(run(Wish(asked, as_json, every_hop, watch), options))
+    if supposed:
+        from kpx.whatif.command import run as suppose
+
+        raise typer.Exit(suppose(wish, options, supposed))
+    raise typer.Exit(run(wish, options))
 
 
 @app.command(short_help="Show whether this node can go over to kpx, and how.")

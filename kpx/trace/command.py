@@ -6,12 +6,13 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from kpx.kernel.iptables.program import IptablesError
 from kpx.kernel.undo import leftovers
 from kpx.tables.screen import Screen
-from kpx.tools.cluster import Options
+from kpx.tools.cluster import Cluster, Options
 from kpx.tools.errors import OK, ToolError, UsageError, reported
 from kpx.trace import questions
 from kpx.trace.answer import Answer
@@ -22,6 +23,8 @@ from kpx.trace.reading.flows import flows_to
 from kpx.trace.reading.kernel import CannotTrace, trace_here
 from kpx.trace.reading.senders import UnknownSender
 from kpx.trace.text import Style, answer_text
+
+Answering = Callable[[Question, str, Cluster | None], Answer]
 
 WRONG, INTERRUPTED = 3, 130
 _COLUMNS = 80
@@ -37,15 +40,20 @@ class Wish:
     watch: float | None = None
 
 
-def run(wish: Wish, options: Options) -> int:
-    """Trace and print. The status is 0 if all gets through as the cluster wants it, 3 if not."""
-    return reported("trace", lambda: _readable(wish, options))
+def run(wish: Wish, options: Options, answering: Answering | None = None) -> int:
+    """Trace and print. The status is 0 if all gets through as the cluster wants it, 3 if not.
+
+    `answering` answers each question in another way than from the kernel as it is.
+    """
+    return reported("trace", lambda: _readable(wish, options, answering or _from_kernel))
 
 
-def _readable(wish: Wish, options: Options) -> int:
+def _readable(wish: Wish, options: Options, answering: Answering) -> int:
     try:
         leftovers()
-        return _once(wish, options) if wish.watch is None else _again(wish, options, wish.watch)
+        if wish.watch is None:
+            return _once(wish, options, answering)
+        return _again(wish, options, answering, wish.watch)
     except UnknownSender as error:
         raise UsageError(str(error)) from error
     except (CannotTrace, IptablesError, OSError) as error:
@@ -54,9 +62,9 @@ def _readable(wish: Wish, options: Options) -> int:
         raise ToolError(str(error)) from error
 
 
-def _once(wish: Wish, options: Options) -> int:
+def _once(wish: Wish, options: Options, answering: Answering) -> int:
     found = questions.find(wish.asked, options)
-    answers = [answer(one, wish.asked.sender) for one in found.questions]
+    answers = [answering(one, wish.asked.sender, found.cluster) for one in found.questions]
     if wish.as_json:
         print(encode(answers, found.cluster, notes(found)))
     else:
@@ -66,12 +74,12 @@ def _once(wish: Wish, options: Options) -> int:
     return OK if all(one.good for one in answers) else WRONG
 
 
-def _again(wish: Wish, options: Options, seconds: float) -> int:
+def _again(wish: Wish, options: Options, answering: Answering, seconds: float) -> int:
     screen = Screen(sys.stdout)
     try:
         while True:
             found = questions.find(wish.asked, options)
-            answers = [answer(one, wish.asked.sender) for one in found.questions]
+            answers = [answering(one, wish.asked.sender, found.cluster) for one in found.questions]
             if wish.as_json:
                 print(encode(answers, found.cluster, notes(found), indented=False), flush=True)
             else:
@@ -79,6 +87,10 @@ def _again(wish: Wish, options: Options, seconds: float) -> int:
             time.sleep(seconds)
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _from_kernel(question: Question, sender: str, _cluster: Cluster | None) -> Answer:
+    return answer(question, sender)
 
 
 def answer(question: Question, sender: str) -> Answer:

@@ -1,4 +1,4 @@
-"""`kpx diff` beside a daemon: what is wanted comes from it, and who changed the rules."""
+"""`kpx diff` and `kpx trace --if` beside a daemon: what is wanted comes from it, and who changed the rules."""
 
 from __future__ import annotations
 
@@ -65,9 +65,25 @@ def test_another_proxys_rules_are_named(here: Here, place: Lab) -> None:
     assert "rules of another service proxy are there as well: iptables-nft" in found
 
 
+def test_suppositions(here: Here, place: Lab) -> None:
+    before = within(place, "nft", "list", "ruleset")
+
+    away = here.kpx("trace", "shop/web", "--from", "node", "--if", "endpoint=10.244.21.10:notready", "-o", "json")
+    local = here.kpx("trace", "shop/empty", "--from", "external", "--if", "mode=iptables", status=3)
+
+    ends = {one["ending"]["destination"] for one in json.loads(away.stdout)["traces"][0]["branches"]}
+    assert ends == {"10.244.22.10"}
+    assert "supposed: mode=iptables" in local.stdout
+    assert "REJECTED: the Service has no endpoints" in local.stdout
+    assert within(place, "nft", "list", "ruleset") == before
+
+
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
+        (["trace", "shop/web", "--if", "policy=Local"], 2, "write one of mode=iptables|ipvs|nftables"),
+        (["trace", "shop/web", "--if", "endpoint=10.9.9.9:gone"], 2, "has no such endpoint; it has 10.244.21.10:8080"),
+        (["trace", "10.244.21.10:8080", "--if", "mode=ipvs"], 2, "--if is for Services"),
         (["diff", "shop/wep"], 4, "there is no Service wep in namespace shop; is it one of shop/web?"),
         (["diff", "a(b"], 2, "is neither the name of a Service nor a regular expression"),
     ],
