@@ -73,7 +73,7 @@ def _of_others(
         try:
             rules = KernelRules(family, nft, facts)
             present = proxies(rules)
-            foreign = Foreign(Node(family, facts, rules, facts, present), ports, damaged)
+            foreign = Foreign(Node(family, facts, rules, facts, present), nft, ports, damaged)
             return [*_rivals(family, present, signs), *foreign.differences()], foreign.notes
         finally:
             facts.close()

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 
 from kpx.diff.difference import Difference, Sort
 from kpx.diff.facts import Aspect
+from kpx.diff.foreign_sets import contents
 from kpx.diff.iptables_facts import place
 from kpx.diff.layout import Ports
+from kpx.kernel.nft.connection import Nft
 from kpx.net import join_port
 from kpx.proxier.frontends import Frontend, Frontends, Kind, ServicePortName, Verdict
 from kpx.trace.outcome import Base, Hook, Rule, Rules
@@ -34,8 +36,6 @@ _HARMFUL = re.compile(
 _LEADS = re.compile(r"(?:-j|-g|jump|goto) (\S+)")
 _ADDRESS = re.compile(r"(?<![\w.:])((?:\d+\.){3}\d+|[0-9a-f]*:[0-9a-f:]+)(?:/(\d+))?(?![\w.])")
 _PORTS = re.compile(r"(?:--dports?|dport) (?:!= )?\{?([\d:, -]+)")
-# Sets of destinations.
-_SETS = re.compile(r"--match-set \S+ \S*dst|(?:daddr|dport)[^@]*@")
 _INTERFACE = re.compile(r"(?:^| )-o |\boif(?:name)? ")
 _SENDERS = {
     Kind.CLUSTER_IP: ("pod", "node"),
@@ -52,9 +52,10 @@ _ASPECTS = {Ended.DROPPED: Aspect.DROPPED, Ended.REJECTED: Aspect.REJECTED}
 class Mentioned:
     """The addresses and ports by which rules of others tell packets apart.
 
-    ``opaque``: also by sets; ``interfaces``: also by where a packet goes out.
+    ``opaque``: also by sets of which the content is not known; ``interfaces``: also by where a packet goes out.
     """
 
+    hosts: frozenset[int] = frozenset()
     networks: tuple[tuple[int, int], ...] = ()
     ports: tuple[tuple[int, int], ...] = ()
     opaque: bool = False
@@ -66,6 +67,7 @@ class Mentioned:
             return address, port, protocol
         number = int(ipaddress.ip_address(address)) if address else -1
         return (
+            number if number in self.hosts else None,
             tuple(first <= number <= last for first, last in self.networks),
             tuple(first <= port <= last for first, last in self.ports),
             protocol,
@@ -85,14 +87,15 @@ class Harm:
     ends: frozenset[object] = frozenset()
 
 
-def foreign_rules(rules: Rules) -> tuple[bool, list[str]]:
-    """Whether rules or policies of others may do harm, and the text of all of them."""
-    harmful, texts = False, []
+def foreign_rules(rules: Rules) -> tuple[bool, dict[tuple[str, str], None]]:
+    """Whether rules or policies of others may do harm, and all of them: the table and the text."""
+    harmful = False
+    found: dict[tuple[str, str], None] = {}
     for hook in Hook:
         for base in rules.bases(hook):
             harmful = harmful or not base.accepts
-            texts += [rule.text for rule in _reached(rules, base)]
-    return harmful or any(map(_HARMFUL.search, texts)), texts
+            found |= dict.fromkeys((base.table, rule.text) for rule in _reached(rules, base))
+    return harmful or any(_HARMFUL.search(text) for _, text in found), found
 
 
 def _reached(rules: Rules, base: Base) -> Iterator[Rule]:
@@ -111,36 +114,41 @@ def _reached(rules: Rules, base: Base) -> Iterator[Rule]:
                 waiting.append(match[1])
 
 
-def mentioned(texts: Iterable[str]) -> Mentioned:
-    """What the rules name."""
+def mentioned(texts: Iterable[str], *, opaque: bool = False) -> Mentioned:
+    """What rules, and the sets that they refer to, name. `opaque`: there are sets that could not be read."""
     networks: dict[tuple[int, int], None] = {}
     ports: dict[tuple[int, int], None] = {}
-    opaque = interfaces = False
+    hosts: set[int] = set()
+    interfaces = False
     for text in texts:
-        opaque = opaque or _SETS.search(text) is not None
         interfaces = interfaces or _INTERFACE.search(text) is not None
         for address, length in _ADDRESS.findall(text):
             try:
                 network = ipaddress.ip_network(f"{address}/{length}" if length else address, strict=False)
             except ValueError:
                 continue
-            networks[int(network[0]), int(network[-1])] = None
+            if network.num_addresses == 1:
+                hosts.add(int(network[0]))
+            else:
+                networks[int(network[0]), int(network[-1])] = None
         for listed in _PORTS.findall(text):
             for one in re.split(r"[, ]+", listed.strip(" ,")):
                 first, _, last = one.replace("-", ":").partition(":")
                 if first.isdigit():
                     ports[int(first), int(last) if last.isdigit() else int(first)] = None
-    return Mentioned(tuple(networks), tuple(ports), opaque, interfaces)
+    return Mentioned(frozenset(hosts), tuple(networks), tuple(ports), opaque, interfaces)
 
 
 Member = tuple[Frontends, Frontend]
 
 
 class Foreign:
-    """What rules of others do to service ports of one family. `damaged` ones are no good example of any sort."""
+    """What rules of others do to service ports of one family."""
 
-    def __init__(self, node: Node, ports: Ports, damaged: Collection[ServicePortName]) -> None:
+    def __init__(self, node: Node, nft: Nft, ports: Ports, damaged: Collection[ServicePortName]) -> None:
+        """`nft` reads the sets of these rules; service ports that are `damaged` are no good example of any sort."""
         self._node = node
+        self._nft = nft
         self._ports = ports
         self._damaged = damaged
         self._mentioned = Mentioned()
@@ -149,10 +157,12 @@ class Foreign:
 
     def differences(self) -> Iterator[Difference]:
         """What they do, to each service port."""
-        harmful, texts = foreign_rules(self._node.rules)
+        harmful, rules = foreign_rules(self._node.rules)
         if not harmful:
             return
-        self._mentioned = mentioned(texts)
+        held = [contents(table, text, self._nft) for table, text in rules]
+        texts = [*(text for _, text in rules), *(one for some in held for one in some or ())]
+        self._mentioned = mentioned(texts, opaque=None in held)
         sorts = list(self._sorts().values())
         found: dict[tuple[ServicePortName, Aspect, str, str], Difference] = {}
         for members in sorts[:_MOST_SORTS]:

@@ -272,6 +272,26 @@ def test_others_drop_what_goes_to_one_pod(here: Programmed) -> None:
     assert {(str(one.port), one.aspect) for one in found} == {("shop/cache:redis", Aspect.DROPPED)}
 
 
+@pytest.mark.parametrize(("variant", "maker"), EVERY)
+@pytest.mark.parametrize(
+    ("declared", "rule"),
+    [
+        ("type ipv4_addr; elements = { 10.96.100.8, 192.0.2.99 };", "ip daddr @bad drop"),
+        (
+            "type ipv4_addr; flags interval; elements = { 10.96.100.8/31, 192.0.2.0/28 };",
+            "ip daddr @bad tcp dport 6379 drop",
+        ),
+        ("type inet_service; elements = { 6379, 22 };", "tcp dport @bad drop"),
+    ],
+)
+def test_others_drop_what_is_in_a_set(here: Programmed, declared: str, rule: str) -> None:
+    here.run("nft", f"add table inet fw; add set inet fw bad {{ {declared} }}")
+    here.run("nft", "add chain inet fw early { type filter hook prerouting priority -150; }")
+    here.run("nft", f"add rule inet fw early {rule}")
+
+    assert {(str(one.port), one.aspect) for one in here.differences()} == {("shop/cache:redis", Aspect.DROPPED)}
+
+
 @pytest.mark.parametrize(("variant", "maker"), IPTABLES)
 def test_others_drop_in_forward(here: Programmed, variant: Variant) -> None:
     here.run(variant.iptables(Family.IPV4), *["-I", "FORWARD", "-p", "udp", "-j", "DROP"])
