@@ -32,7 +32,8 @@ _LOG_LINES = 5
 # What a program of the lab is started through: the place's network namespace, and the lab's own /run, so that
 # programs of two labs, or of a lab and the host, share neither /run/xtables.lock nor a socket.
 _OWN_RUN = (
-    'mkdir -p "$0/kpx-lab" && mount --bind "$0/../.." "$0/kpx-lab" && mount --rbind "$0" /run'
+    'mkdir -p "$0/kpx-lab" "$0/netns" && mount --bind "$0/../.." "$0/kpx-lab"'
+    ' && mount --rbind /run/netns "$0/netns" && mount --rbind "$0" /run'
     ' && mount -t sysfs sysfs /sys && exec "$@"'
 )
 
