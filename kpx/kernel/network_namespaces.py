@@ -74,7 +74,7 @@ def holding(address: str) -> Path | None:
     """
     found = None
     with _OWN.open() as own, ThreadPoolExecutor(1) as thread:
-        for place in _others(os.fstat(own.fileno()).st_ino):
+        for place in others():
             holds, linked = thread.submit(_holds, place, address, own.fileno()).result()
             if linked:
                 return place
@@ -106,9 +106,9 @@ def _number(netlink: Socket, kind: int, payload: bytes, skipped: int, wanted: in
     return None if found is None else int(_INT.unpack(found)[0])
 
 
-def _others(own: int) -> Iterator[Path]:
-    """Each namespace once."""
-    known = {own}
+def others() -> Iterator[Path]:
+    """The namespaces that can be seen but the calling thread's, each once."""
+    known = {_OWN.stat().st_ino}
     for path in _paths():
         with suppress(OSError):
             inode = path.stat().st_ino

@@ -1,36 +1,67 @@
-"""Which ports processes have sockets on, from /proc/net."""
+"""Which ports processes have sockets on, and whose they are, from /proc."""
 
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from kpx.net import packed
+from kpx.net import canonical_ip, packed
 
 _NETWORK = Path("/proc/thread-self/net")
 _LISTEN = "0A"
 _WORD = 8
 
 
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """A socket that takes what comes for a port; ``address`` is where it is bound, ``::`` or ``0.0.0.0`` for all."""
+
+    address: str
+    inode: int
+
+
 def listens(protocol: str, address: str, port: int) -> bool:
     """Whether a TCP or UDP socket takes what comes for an address and port of this network namespace."""
     names = ("", "6") if ":" not in address else ("6",)
-    return any(_listens(protocol, name, address, port) for name in names)
+    return any(
+        not any(bound) or bound in (packed(address), _MAPPED + packed(address))
+        for name in names
+        for bound, _ in _listening(protocol, name, port)
+    )
 
 
-def _listens(protocol: str, suffix: str, address: str, port: int) -> bool:
+def listening(protocol: str, port: int) -> list[Listening]:
+    """The TCP or UDP sockets of this network namespace that take what comes for a port, on whatever address."""
+    return [
+        Listening(canonical_ip(socket.inet_ntop(socket.AF_INET6 if name else socket.AF_INET, bound)) or "", inode)
+        for name in ("", "6")
+        for bound, inode in _listening(protocol, name, port)
+    ]
+
+
+def owner(inode: int) -> int | None:
+    """A process that has a socket open, of those that can be seen."""
+    wanted = f"socket:[{inode}]"
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if any(str(one.readlink()) == wanted for one in (process / "fd").iterdir()):
+                return int(process.name)
+    return None
+
+
+def _listening(protocol: str, suffix: str, port: int) -> Iterator[tuple[bytes, int]]:
+    """The addresses, packed, on which sockets take what comes for a port, and the sockets' inodes."""
     file = _NETWORK / f"{protocol}{suffix}"
     if not file.exists():
-        return False
+        return
     for line in file.read_text().splitlines()[1:]:
         words = line.split()
         local, _, number = words[1].partition(":")
-        if int(number, 16) != port or (protocol == "tcp" and words[3] != _LISTEN):
-            continue
-        bound = _address(local)
-        if not any(bound) or bound in (packed(address), _MAPPED + packed(address)):
-            return True
-    return False
+        if int(number, 16) == port and (protocol != "tcp" or words[3] == _LISTEN):
+            yield _address(local), int(words[9])
 
 
 _MAPPED = bytes(10) + b"\xff\xff"
