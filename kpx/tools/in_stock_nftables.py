@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 from kpx.kernel.nft.connection import Nft
+from kpx.kernel.nft.expressions import Lookup
 from kpx.kernel.nft.expressions import Verdict as NftVerdict
 from kpx.kernel.nft.sets import unpack
 from kpx.kernel.nft.wire import NfFamily, TableName
@@ -19,6 +20,7 @@ _TABLES = {
     Family.IPV6: TableName(NfFamily.IP6, "kube-proxy"),
 }
 _SERVICE_NAME = re.compile(r"([a-z]+)-[A-Z2-7]{8}-([^/]+)/([^/]+)/([^/]+)/([^/]*)")
+_CHOOSING = ("service", "local")
 _ENDPOINT_NAME = re.compile(r"endpoint-[A-Z2-7]{8}-([^/]+)/([^/]+)/([^/]+)/(.*)__([^/]+)/(\d+)")
 
 
@@ -73,3 +75,20 @@ def _read(nft: Nft, family: Family, table: TableName, finds: Finds) -> None:
             separator = ":" if family is Family.IPV6 else "."
             found = finds.of(family, ServicePortName(namespace, name, port, protocol.upper()))
             found.leads(address.replace(".", separator), int(number))
+    _read_choices(nft, family, table, finds)
+
+
+def _read_choices(nft: Nft, family: Family, table: TableName, finds: Finds) -> None:
+    """The endpoints of Services without session affinity: each chain chooses among them by a map without a name."""
+    data = containers(table.family).endpoints.data
+    for entry in nft.rules(table):
+        match = _SERVICE_NAME.fullmatch(entry.value.chain)
+        if match is None or match[1] not in _CHOOSING:
+            continue
+        _, namespace, name, protocol, port = match.groups()
+        for lookup in (one for one in entry.value.expressions if isinstance(one, Lookup) and one.target is not None):
+            found = finds.of(family, ServicePortName(namespace, name, port, protocol.upper()))
+            for element in nft.elements(table, lookup.set):
+                if isinstance(element.data, bytes):
+                    address, number = unpack(data, element.data)
+                    found.leads(str(address), int(number))

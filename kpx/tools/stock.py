@@ -19,10 +19,12 @@ class _Marking(msgspec.Struct, frozen=True, rename="camel"):
     masquerade_all: bool = False
     masquerade_bit: int = 14
     localhost_node_ports: bool = True
+    min_sync_period: str = ""
 
 
-class _Scheduling(msgspec.Struct, frozen=True):
+class _Scheduling(msgspec.Struct, frozen=True, rename="camel"):
     scheduler: str = ""
+    min_sync_period: str = ""
 
 
 class _DetectLocal(msgspec.Struct, frozen=True, rename="camel"):
@@ -43,6 +45,8 @@ class Configuration(msgspec.Struct, frozen=True, rename="camel"):
     detect_local_mode: str = ""
     detect_local: _DetectLocal = _DetectLocal()
     node_port_addresses: tuple[str, ...] | None = None
+    healthz_bind_address: str = ""
+    metrics_bind_address: str = ""
     client_connection: _Client = _Client()
     iptables: _Marking = _Marking()
     nftables: _Marking = _Marking()
@@ -74,6 +78,16 @@ class Configuration(msgspec.Struct, frozen=True, rename="camel"):
             case "NodeCIDR":
                 return by_network(pod_cidrs(here()), family)
         return None
+
+
+def reached(bound: str, default: int) -> tuple[str, int]:
+    """Where on this node a server answers that is bound to ``address:port``."""
+    address, _, port = bound.rpartition(":")
+    address = address.strip("[]")
+    return (
+        address if address not in ("", "0.0.0.0", "::") else "127.0.0.1",
+        int(port) if port.isdigit() and int(port) else default,
+    )
 
 
 def configuration(port: int = PORT) -> Configuration | None:
