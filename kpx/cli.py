@@ -44,12 +44,29 @@ def daemon(context: typer.Context) -> None:
     raise typer.Exit(run(context.args, "kpx daemon"))
 
 
+class Kept(Enum):
+    """The rules that `kpx cleanup --keep` leaves."""
+
+    IPTABLES_NFT = "iptables-nft"
+    IPTABLES_LEGACY = "iptables-legacy"
+    IPVS = "ipvs"
+    KPX = "kpx"
+    KUBE_PROXY = "kube-proxy"
+
+
 @app.command()
-def cleanup(context: typer.Context) -> None:
+def cleanup(
+    context: typer.Context,
+    keep: Annotated[
+        Kept | None,
+        typer.Option(help="Leave these: only what other modes have left goes. kpx and kube-proxy are nftables tables."),
+    ] = None,
+) -> None:
     """Remove all rules that kpx or kube-proxy made on this node, and nothing else."""
+    from kpx.proxier.main import clean_others
     from kpx.proxier.main import main as run
 
-    raise typer.Exit(run(["--cleanup", *context.args], "kpx cleanup"))
+    raise typer.Exit(clean_others(keep.value) if keep else run(["--cleanup", *context.args], "kpx cleanup"))
 
 
 @app.command("ipvs", short_help="Show the IPVS tables as ipvsadm does, and as JSON.")

@@ -33,6 +33,8 @@ from kpx.proxier.observer import Observer, Sync
 logger = logging.getLogger(__name__)
 
 _STOCK_TABLE = "kube-proxy"
+# What `remove_others` can leave: a variant of iptables, IPVS, or the nftables table of kpx or of kube-proxy.
+KEPT = ("iptables-nft", "iptables-legacy", "ipvs", TABLE, _STOCK_TABLE)
 _FOOTPRINTS = {"iptables": iptables_mode.FOOTPRINT, "ipvs": ipvs_mode.FOOTPRINT}
 # How often it is looked whether connections of a former mode have ended, in seconds.
 _DRAIN_SECONDS = 5.0
@@ -56,6 +58,31 @@ def _clean(family: Family) -> Iterator[str]:
     yield from _remove_tables(family, _STOCK_TABLE)
     yield from _remove_chains(family)
     yield from _remove_virtual_servers(family)
+
+
+def remove_others(kept: str) -> None:
+    """Remove the rules of Services in both families, but for those of `kept`, one of `KEPT`.
+
+    Virtual servers that connections need stay. Raises `BackendError` at the end if something could not be removed.
+    """
+    _raise(failure for family in Family for failure in _remove_all_but(family, kept))
+
+
+def _remove_all_but(family: Family, kept: str) -> Iterator[str]:
+    for table in (TABLE, _STOCK_TABLE):
+        if table != kept:
+            yield from _remove_tables(family, table)
+    for iptables in _installed(family):
+        mode, _, variant = kept.partition("-")
+        spared = mode if mode in _FOOTPRINTS and variant in ("", iptables.variant.value) else ""
+        yield from _remove_chains_of(iptables, spared, thorough=True)
+    if kept != "ipvs" and remains.possible():
+        try:
+            with Remains(family) as left:
+                if needed := left.drain():
+                    logger.warning("%s: %d virtual servers are still needed by connections", family.value, needed)
+        except (OSError, IpvsUnavailable, IpsetUnavailable, NotADummy) as error:
+            yield str(error)
 
 
 class TakeOver(Observer):
@@ -116,22 +143,25 @@ def _remove_chains(family: Family, kept: str = "") -> Iterator[str]:
 
     Yields what went wrong.
     """
+    for iptables in _installed(family):
+        yield from _remove_chains_of(iptables, kept)
+
+
+def _installed(family: Family) -> list[Iptables]:
     try:
-        programs = installed()
+        return [one for one in installed() if one.family is family]
     except IptablesError as error:
         v(2, logger, "there is nothing to remove iptables rules with: %s", error)
-        return
-    for iptables in programs:
-        if iptables.family is family:
-            yield from _remove_chains_of(iptables, kept)
+        return []
 
 
-def _remove_chains_of(iptables: Iptables, kept: str) -> Iterator[str]:
+def _remove_chains_of(iptables: Iptables, kept: str, *, thorough: bool = False) -> Iterator[str]:
+    """Remove the chains of all modes but `kept`; unless `thorough`, if a glance sees any. Yields what failed."""
     spared = _FOOTPRINTS.get(kept)
     footprint = Footprint.merged(one for mode, one in _FOOTPRINTS.items() if mode != kept)
     tables = WatchedTables(iptables, lambda *_: False)
     try:
-        if spared and not _suspected(iptables, footprint, spared):
+        if spared and not thorough and not _suspected(iptables, footprint, spared):
             return
         if held := tables.remove(removal(tables.read(keep_text), footprint, spared)):
             yield f"chains that rules of others lead to are empty, but still there: {named(held)}"

@@ -26,7 +26,7 @@ from kpx.kernel.sysctl import SysctlError
 from kpx.kernel.undo import leftovers
 from kpx.logs import v
 from kpx.proxier.backend import BackendError
-from kpx.proxier.cleanup import cleanup
+from kpx.proxier.cleanup import cleanup, remove_others
 from kpx.proxier.loop import ProxyStopped
 from kpx.proxier.memory import collect_no_garbage, return_freed_memory
 from kpx.proxier.metrics import Metrics
@@ -64,6 +64,18 @@ def main(argv: Sequence[str], program: str = "kpx daemon") -> int:
     for line in log_flags(arguments):
         v(1, logger, "%s", line)
     return _run(arguments, config)
+
+
+def clean_others(kept: str) -> int:
+    """Remove the rules of other modes than `kept`; return the exit status."""
+    logs.configure(verbosity=0, form="text")
+    try:
+        _require_privilege()
+        remove_others(kept)
+    except (StartError, BackendError) as error:
+        print(f"kpx cleanup: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def _run(arguments: Arguments, config: KubeProxyConfiguration) -> int:
