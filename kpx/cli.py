@@ -523,6 +523,38 @@ def lab_exec(
     raise typer.Exit(commands.execute(name, place, command))
 
 
+@lab.command("restart")
+def lab_restart(name: _NAME = "kpx") -> None:
+    """End the lab's daemon, and start it anew."""
+    from kpx.lab import commands
+
+    raise typer.Exit(commands.restart(name))
+
+
+@lab.command("break")
+def lab_break(
+    fault: Annotated[str, typer.Argument(help="The fault to plant.")] = "",
+    name: _NAME = "kpx",
+    list_: Annotated[bool, typer.Option("--list", help="List all faults; those that are planted have a star.")] = False,
+) -> None:
+    """Plant a fault in the lab, for `kpx doctor` to find: `kpx lab break firewall`."""
+    from kpx.lab import commands
+
+    if not fault and not list_:
+        raise typer.BadParameter("name a fault, or give --list to see all")
+    raise typer.Exit(commands.list_faults(name) if list_ else commands.break_(name, fault))
+
+
+@lab.command("mend")
+def lab_mend(
+    fault: Annotated[str, typer.Argument(help="The fault to take back; without it, all.")] = "", name: _NAME = "kpx"
+) -> None:
+    """Take back a fault that was planted in the lab."""
+    from kpx.lab import commands
+
+    raise typer.Exit(commands.mend(name, fault))
+
+
 @lab.command("demo")
 def lab_demo(
     name: _NAME = "kpx",

@@ -9,7 +9,10 @@ from collections.abc import Callable, Sequence
 
 from kpx.lab import lifecycle
 from kpx.lab.demo import Result, visit
+from kpx.lab.faults import catalogue, site
+from kpx.lab.faults.fault import Fault
 from kpx.lab.lifecycle import DEFAULT_NAME, Lab, LabError
+from kpx.lab.topology import NODE
 from kpx.net import Family
 
 OK, COULD_NOT_RUN, FAILED = 0, 1, 3
@@ -73,6 +76,60 @@ def execute(name: str, place: str, command: Sequence[str]) -> int:
     return _reported(run)
 
 
+def restart(name: str) -> int:
+    """`kpx lab restart`."""
+
+    def run() -> int:
+        lifecycle.restart(name)
+        print(f"the daemon of lab {name!r} runs anew")
+        return OK
+
+    return _reported(run)
+
+
+def break_(name: str, fault: str) -> int:
+    """`kpx lab break FAULT`."""
+
+    def run() -> int:
+        planted = catalogue.plant(name, fault)
+        print(f"{planted.name}: {planted.says}\n\nTry:\n  {_doctor(name, planted)}")
+        print(f"  {_kpx()} lab mend {planted.name}{_option(name)}")
+        return OK
+
+    return _reported(run)
+
+
+def _doctor(name: str, fault: Fault) -> str:
+    """The doctor's command; a daemon that is dead cannot say what is wanted, so the manifests do."""
+    lab = lifecycle.status(name)
+    source = "" if all(one.alive for one in lab.processes) else f" --manifests {lab.manifests} --node {NODE}"
+    words = " ".join(filter(None, ("doctor", fault.runbook, fault.service)))
+    return f"{_kpx()} lab exec{_option(name)} node-a {_kpx()} {words}{source}"
+
+
+def list_faults(name: str) -> int:
+    """`kpx lab break --list`."""
+
+    def run() -> int:
+        there = site.planted(name)
+        for one in catalogue.FAULTS.values():
+            print(f"{'*' if one.name in there else ' '} {one.name:<26} {one.says}")
+        return OK
+
+    return _reported(run)
+
+
+def mend(name: str, fault: str) -> int:
+    """`kpx lab mend [FAULT]`."""
+
+    def run() -> int:
+        mended = catalogue.mend(name, fault)
+        print(f"mended: {', '.join(mended)}" if mended else "nothing is planted")
+        return OK
+
+    return _reported(run)
+
+
 def demo(name: str, mode: str, *, check: bool) -> int:
     """`kpx lab demo`."""
 
@@ -120,9 +177,8 @@ def _line(result: Result) -> str:
 
 def _introduction(lab: Lab) -> str:
     """The lab, and what to try in it."""
-    option = "" if lab.name == DEFAULT_NAME else f" --name {lab.name}"
+    option, kpx = _option(lab.name), _kpx()
     rules = _RULES.get(lab.mode, _RULES["iptables"])
-    kpx = shutil.which("kpx") or f"{sys.executable} -m kpx"
     return "\n".join(
         [
             _described(lab),
@@ -136,6 +192,15 @@ def _introduction(lab: Lab) -> str:
             f"  {kpx} lab down{option}",
         ]
     )
+
+
+def _option(name: str) -> str:
+    return "" if name == DEFAULT_NAME else f" --name {name}"
+
+
+def _kpx() -> str:
+    """How kpx is called here."""
+    return shutil.which("kpx") or f"{sys.executable} -m kpx"
 
 
 def _described(lab: Lab) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -15,6 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from kpx.lab import namespaces, network, objects, state
 from kpx.lab.state import Process, State
@@ -34,8 +37,12 @@ _LOG_LINES = 5
 _OWN_RUN = (
     'mkdir -p "$0/kpx-lab" "$0/netns" && mount --bind "$0/../.." "$0/kpx-lab"'
     ' && mount --rbind /run/netns "$0/netns" && mount --rbind "$0" /run'
-    ' && mount -t sysfs sysfs /sys && exec "$@"'
+    # In a program of the lab that starts another, the same /sys is there already.
+    ' && { mount -t sysfs sysfs /sys 2>/dev/null || [ -d /sys/class/net/eth0 ]; } && exec "$@"'
 )
+
+# Names, for `kpx doctor` in the lab, what starts the daemon anew.
+RESTART = "KPX_RESTART"
 
 # Processes that this one started: `down` in the same process reaps them.
 _children: list[subprocess.Popen[bytes]] = []
@@ -94,7 +101,9 @@ def up(
     _require_programs()
     with state.locked():
         if lab.exists or namespaces_of(name, namespaces.names()):
-            raise LabError(f"lab {name!r} is there already, or part of it: remove it with `{_command('down', name)}`")
+            raise LabError(
+                f"lab {name!r} is there already, or part of it: remove it with `{named_command('down', name)}`"
+            )
         configured = objects.configuration(mode, config or {})
         try:
             lab.create({"mode": mode, "pods_a": topology.pods_a, "pods_b": topology.pods_b})
@@ -115,6 +124,8 @@ def up(
 def down(name: str = DEFAULT_NAME) -> bool:
     """End a lab's processes and remove all that is left of it, however it came to be. False if there was nothing."""
     lab = _named(name)
+    if _is_mounted(state.ROOT):  # as it is for programs of a lab alone, which hold on to its namespaces
+        raise LabError(f"this is a program of a lab: leave it, and run `{named_command('down', name)}` then")
     with state.locked():
         found = lab.exists or bool(namespaces_of(name, namespaces.names()))
         _remove(lab)
@@ -126,7 +137,7 @@ def status(name: str = DEFAULT_NAME) -> Lab:
     lab = _named(name)
     facts = lab.facts()
     if not facts:
-        raise LabError(f"lab {name!r} is not up: make it with `{_command('up', name)}`")
+        raise LabError(f"lab {name!r} is not up: make it with `{named_command('up', name)}`")
     topology = Topology(tuple(facts["pods_a"]), tuple(facts["pods_b"]))
     wanted = {namespace(name, place.name) for place in topology.places}
     return Lab(
@@ -158,17 +169,42 @@ def exec(name: str, where: str, argv: Sequence[str]) -> None:
 
 
 def _entering(lab: State, entered: str, argv: Sequence[str]) -> list[str]:
-    into = ["nsenter", f"--net={namespaces.NETNS / entered}"]
+    into = [
+        "nsenter",
+        f"--net={namespaces.NETNS / entered}",
+        "env",
+        f"{RESTART}={shlex.join(restart_command(lab.name))}",
+    ]
     if not _mounts_can_be_private():
         own = f"XTABLES_LOCKFILE={lab.run / 'xtables.lock'}", f"{VARIABLE}={lab.run / 'kpx' / 'kpx.sock'}"
-        return [*into, "env", *own, *argv]
+        return [*into, *own, *argv]
     return [*into, "unshare", "--mount", "--propagation", "slave", "sh", "-c", _OWN_RUN, str(lab.run), *argv]
+
+
+def restart_command(name: str) -> list[str]:
+    """What starts a lab's daemon anew."""
+    return [sys.executable, "-m", "kpx", "lab", "restart", "--name", name]
+
+
+def restart(name: str) -> None:
+    """End a lab's daemon, if it lives, and start it anew; returns when it is healthy. Raises `LabError`."""
+    lab = _named(name)
+    with state.locked():
+        status(name)
+        state.end([one for one in lab.processes() if one.role == DAEMON])
+        lab.forget(DAEMON)
+        _start_daemon(lab, daemon_command(lab), yaml.safe_load(lab.config.read_text(encoding="utf-8")))
 
 
 def _mounts_can_be_private() -> bool:
     """False in a chroot whose root is no mount: what is mounted there might show up on the host as well."""
+    return _is_mounted(Path("/"))
+
+
+def _is_mounted(path: Path) -> bool:
+    """Whether anything is mounted on a path; `Path.is_mount` does not see a bind mount of the same file system."""
     mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    return any(line.split()[4] == "/" for line in mounts)
+    return any(line.split()[4] == str(path) for line in mounts)
 
 
 def _named(name: str) -> State:
@@ -179,7 +215,8 @@ def _named(name: str) -> State:
     return State(name)
 
 
-def _command(verb: str, name: str) -> str:
+def named_command(verb: str, name: str) -> str:
+    """How a command of the lab is typed."""
     return f"kpx lab {verb}" + ("" if name == DEFAULT_NAME else f" --name {name}")
 
 
@@ -243,6 +280,11 @@ def _tail(lab: State, role: str) -> str:
     """The last lines that a process wrote."""
     lines = lab.log(role).read_text(encoding="utf-8", errors="replace").splitlines()
     return " | ".join(line for line in lines[-_LOG_LINES:] if line) or "it wrote nothing"
+
+
+def adopt(process: subprocess.Popen[bytes]) -> None:
+    """Reap a process of the lab, which this one started, when the lab is removed."""
+    _children.append(process)
 
 
 def _remove(lab: State) -> None:

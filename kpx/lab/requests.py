@@ -100,7 +100,7 @@ async def _exchange(request: Request) -> Reply:
         return Reply(Outcome.FORBIDDEN, source_port=source_port)
     except OSError as error:
         return Reply(Outcome.FAILED, source_port=source_port, detail=str(error))
-    except ValueError as error:
+    except (ValueError, LookupError) as error:
         return Reply(Outcome.FAILED, source_port=source_port, detail=f"no answer of the lab's servers: {error}")
 
 

@@ -88,6 +88,12 @@ class State:
             records.write(f"{process.role} {process.pid} {process.started}\n")
         return process
 
+    def forget(self, role: str) -> None:
+        """Note that the processes of a role are of no interest any more."""
+        others = [one for one in self.processes() if one.role != role]
+        lines = "".join(f"{one.role} {one.pid} {one.started}\n" for one in others)
+        (self.folder / "processes").write_text(lines, encoding="ascii")
+
     def processes(self) -> list[Process]:
         """The processes that were noted, dead or alive."""
         try:
@@ -163,6 +169,30 @@ def end(processes: list[Process]) -> None:
     finally:
         for handle in handles:
             os.close(handle)
+
+
+def kill(processes: list[Process]) -> None:
+    """End processes by SIGKILL, as a crash does."""
+    for process in processes:
+        with suppress(OSError):
+            handle = os.pidfd_open(process.pid)
+            try:
+                if process.alive:
+                    _signal([handle], signal.SIGKILL, _TERM_SECONDS)
+            finally:
+                os.close(handle)
+
+
+def hold(process: Process) -> None:
+    """Stop a process until `let_go`."""
+    if process.alive:
+        os.kill(process.pid, signal.SIGSTOP)
+
+
+def let_go(process: Process) -> None:
+    """Let a process go on; one that is gone is no error."""
+    if process.alive:
+        os.kill(process.pid, signal.SIGCONT)
 
 
 def _signal(handles: list[int], number: signal.Signals, seconds: float) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -121,6 +122,13 @@ def test_programs_run_in_their_place_with_the_labs_own_run_folder(small: Lab) ->
     assert (done.returncode, done.stdout.split()) == (7, ["eth0", "lo"])
     assert (State(small.name).run / "mark").read_text() == "mark\n"
     assert not Path("/run/mark").exists()
+
+
+def test_a_program_of_a_lab_does_not_remove_it(small: Lab) -> None:
+    done = run(small, "node", [sys.executable, "-m", "kpx", "lab", "down", "--name", small.name])
+    assert done.returncode == 1
+    assert "leave it, and run" in done.stderr
+    assert lab.status(small.name).healthy
 
 
 def test_an_unknown_place_is_told(small: Lab) -> None:

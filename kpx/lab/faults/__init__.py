@@ -1,0 +1,1 @@
+"""Faults that can be planted in a lab, to learn the runbooks and to test them."""
