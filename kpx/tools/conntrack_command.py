@@ -111,7 +111,8 @@ def flows(netlink: Socket) -> Iterator[Flow]:
             continue
 
 
-def _usage(seconds: float) -> Usage:
+def measured(seconds: float) -> Usage:
+    """How full the table is, and how it grows, from two readings so many seconds apart."""
     started, first, counted = time.monotonic(), conntrack.count(), conntrack.statistics()
     time.sleep(seconds)
     entries, after = (first, conntrack.count()), (counted, conntrack.statistics())
@@ -119,7 +120,7 @@ def _usage(seconds: float) -> Usage:
 
 
 def _summary(wish: Wish, words: Words) -> int:
-    filled, tally = _usage(wish.seconds), Tally(words.owners)
+    filled, tally = measured(wish.seconds), Tally(words.owners)
     with Socket(NETLINK_NETFILTER) as netlink:
         for flow in flows(netlink):
             tally.add(flow)
@@ -149,7 +150,7 @@ def _list(wish: Wish, words: Words) -> int:
                 told = shown(flow, words.owners.of(flow))
                 found.append(told) if wish.as_json else print(told)
     if wish.as_json:
-        _print_json(_report(words, _usage(wish.seconds), flows=tuple(found)))
+        _print_json(_report(words, measured(wish.seconds), flows=tuple(found)))
     else:
         print(f"{number} {'stale ' if wish.stale else ''}flow{'s' if number != 1 else ''}", file=sys.stderr)
     return OK
@@ -168,7 +169,7 @@ def _delete(wish: Wish, options: Options, words: Words) -> int:
             words = _words(wish, options)  # that may have taken a while
         deleted = sum(conntrack.delete(netlink, flow) for flow in stale if words.wants(flow, stale=True))
     if wish.as_json:
-        _print_json(_report(words, _usage(wish.seconds), flows=listed, deleted=deleted))
+        _print_json(_report(words, measured(wish.seconds), flows=listed, deleted=deleted))
     else:
         print(f"removed {deleted} of {len(stale)} stale flows", file=sys.stderr)
     return OK

@@ -18,7 +18,7 @@ from kpx.kernel.nft.expressions import VERDICT, VerdictCode
 from kpx.kernel.nft.objects import Rule
 from kpx.kernel.nft.sets import SetFlag, unpack
 from kpx.kernel.nft.text import rule_text
-from kpx.kernel.nft.wire import TableName
+from kpx.kernel.nft.wire import NfFamily, TableName
 from kpx.net import Family
 from kpx.trace.facts import Facts
 from kpx.trace.iptables_rules import masqueraded
@@ -101,6 +101,12 @@ class _State:
 _End = tuple[_State, Outcome]
 
 
+def still_text(family: NfFamily, rule: Rule) -> str:
+    """A rule without its counter, which changes with every packet."""
+    still = tuple(one for one in rule.expressions if not isinstance(one, ex.Counter))
+    return rule_text(family, replace(rule, expressions=still))
+
+
 class NftRule:
     """A rule as the kernel has it. Its text is without its counter, which changes with every packet."""
 
@@ -111,8 +117,7 @@ class NftRule:
 
     @cached_property
     def text(self) -> str:
-        still = tuple(one for one in self._rule.expressions if not isinstance(one, ex.Counter))
-        return rule_text(self._table.family, replace(self._rule, expressions=still))
+        return still_text(self._table.family, self._rule)
 
     @property
     def packets(self) -> int | None:
