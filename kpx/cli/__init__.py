@@ -1,0 +1,8 @@
+"""The command line. A command is one thin function; what it does not need is not imported."""
+
+from __future__ import annotations
+
+from kpx.cli import lab, proxy, runbooks, tables, tracing
+from kpx.cli.application import app
+
+__all__ = ["app", "lab", "proxy", "runbooks", "tables", "tracing"]
