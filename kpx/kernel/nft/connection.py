@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from kpx.kernel.netlink import (
     NETLINK_NETFILTER,
+    NLM_F_ACK,
+    NLM_F_REQUEST,
     NLMSG_ERROR,
     DumpInterrupted,
     Message,
@@ -17,6 +19,7 @@ from kpx.kernel.netlink import (
     Refusal,
     Socket,
     attributes,
+    message,
     messages,
     nested,
     refusal,
@@ -24,7 +27,7 @@ from kpx.kernel.netlink import (
 )
 from kpx.kernel.nft.batch import Batch, encode
 from kpx.kernel.nft.elements import Element, render_elements
-from kpx.kernel.nft.entries import Entry, read_elements, read_entry
+from kpx.kernel.nft.entries import Entry, read_counters, read_elements, read_entry
 from kpx.kernel.nft.errors import Failure, GenerationChanged, TransactionRefused
 from kpx.kernel.nft.objects import Chain, Rule, Table
 from kpx.kernel.nft.sets import Set
@@ -38,6 +41,8 @@ _ANSWER_SECONDS = 10.0
 _ATTEMPTS = 20
 _REHASH_SECONDS, _REHASH_PAUSE = 10.0, 0.005
 _TABLE, _RULE_CHAIN, _SET, _RULE_HANDLE, _ELEMENTS = 1, 2, 2, 3, 3
+# The answers to so many requests fit the buffer of a socket.
+_ASKED_AT_ONCE = 64
 _GENERATION_ID = 1
 _CHAIN_HOOK = 4
 
@@ -198,6 +203,35 @@ class Nft:
             time.sleep(_REHASH_PAUSE)
         raise NetlinkError(errno.EAGAIN, what, "the kernel does not stop rehashing the set")
 
+    def counters(self, table: TableName, name: str) -> Iterator[tuple[bytes, bytes, int]]:
+        """Key, data and counted packets of the elements of a map that counts, in no order, and for a screen.
+
+        Elements may be missing, or there twice, if the map changes meanwhile.
+        """
+        named = text(_TABLE, table.name) + text(_SET, name)
+        for reply in self._dump(MessageType.GETSETELEM, table.family, named, f"list the counters of {table} {name}"):
+            yield from read_counters(reply)
+
+    def counters_of(self, table: TableName, name: str, keys: Sequence[bytes]) -> Iterator[tuple[bytes, bytes, int]]:
+        """The same of the elements with these keys alone; those that are not there are passed over."""
+        named = header(table.family) + text(_TABLE, table.name) + text(_SET, name)
+        for start in range(0, len(keys), _ASKED_AT_ONCE):
+            part = keys[start : start + _ASKED_AT_ONCE]
+            first = self._socket.next_sequence(len(part))
+            last = first + len(part) - 1
+            self._socket.send(b"".join(_asking(named, key, first + at, last) for at, key in enumerate(part)))
+            for reply in self._answers(first, last):
+                yield from read_counters(reply)
+
+    def _answers(self, first: int, last: int) -> Iterator[Message]:
+        """What is answered to several requests, up to the word on the last one."""
+        while (data := self._socket.receive(_ANSWER_SECONDS)) is not None:
+            for reply in messages(data):
+                if reply.type != NLMSG_ERROR and first <= reply.sequence <= last:
+                    yield reply
+                elif reply.sequence == last:
+                    return
+
     def element(self, table: TableName, name: str, key: bytes) -> Element | None:
         """One element of a set or map, or None. In a set of intervals, the begin of the one that holds the key."""
         (asked,) = render_elements((Element(key),))
@@ -224,6 +258,13 @@ class Nft:
         except NetlinkError as error:
             if error.errno != errno.ENOENT:
                 raise
+
+
+def _asking(named: bytes, key: bytes, sequence: int, last: int) -> bytes:
+    """A request for one element; only the last of several is acknowledged."""
+    (asked,) = render_elements((Element(key),))
+    flags = NLM_F_REQUEST | (NLM_F_ACK if sequence == last else 0)
+    return message(MessageType.GETSETELEM.number, flags, sequence, named + nested(_ELEMENTS, asked))
 
 
 def all_different(elements: list[Element]) -> bool:

@@ -179,3 +179,38 @@ def _read_counter(expression: bytes) -> Counter | None:
         return Counter(packets, octets)
     found = parse_expression(memoryview(expression))
     return found if isinstance(found, Counter) else None
+
+
+def parse_counters(data: bytes) -> Iterator[tuple[bytes, bytes, int]]:
+    """Key, data and counted packets of each element in such a value, of a map whose elements have counters.
+
+    For who reads 50,000 of them every second: elements that are laid out as the first one is are read with one struct.
+    """
+    shape, heads = _shape(data) if data else (_ANY, None)
+    unpack, size = shape.unpack_from, shape.size
+    offset, end = 0, len(data)
+    while offset < end:
+        length = _HEAD.unpack_from(data, offset)[0]
+        if length >= size:
+            key_head, key, data_head, value, counter_head, packets = unpack(data, offset)
+        if length >= size and (key_head, data_head, counter_head) == heads:
+            yield key, value, packets
+        else:
+            for one in parse_elements(data[offset : offset + length]):
+                if isinstance(one.data, bytes):
+                    yield one.key, one.data, one.counter.packets if one.counter else 0
+        offset += length + 3 & ~3
+
+
+def _shape(data: bytes) -> tuple[struct.Struct, tuple[bytes, bytes, bytes] | None]:
+    """The layout of the first element, if it is key, data and counter, in this order, and the heads that show it."""
+    key = _HEAD.unpack_from(data, 4)[0]
+    value = _HEAD.unpack_from(data, 4 + key)[0] if len(data) > 8 + key else 0
+    shape = struct.Struct(f">4x8s{key - 8}s8s{value - 8}s24s8x4xQ") if key >= 8 and value >= 8 else _ANY
+    if len(data) < shape.size:
+        return _ANY, None
+    key_head, _, data_head, _, counter_head, _ = shape.unpack_from(data)
+    return shape, (key_head, data_head, counter_head) if counter_head[4:].startswith(_COUNTER_HEAD) else None
+
+
+_ANY = struct.Struct(">4x8s0s8s0s24s8x4xQ")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from kpx.kernel.netlink import Message, attributes, string
-from kpx.kernel.nft.elements import Element, parse_elements
+from kpx.kernel.nft.elements import Element, parse_counters, parse_elements
 from kpx.kernel.nft.objects import parse_chain, parse_rule, parse_table
 from kpx.kernel.nft.sets import parse_set
 from kpx.kernel.nft.wire import MessageType, NfFamily, TableName, unsigned
@@ -80,6 +81,12 @@ def read_elements(message: Message) -> SetElements:
     found = dict(attributes(message.payload[4:]))
     elements = parse_elements(bytes(found.get(_ELEMENTS, _NOTHING)))
     return SetElements(table_name(message, found), string(found[_SET]), tuple(elements))
+
+
+def read_counters(message: Message) -> Iterator[tuple[bytes, bytes, int]]:
+    """Key, data and counted packets of the elements in a message."""
+    found = dict(attributes(message.payload[4:]))
+    return parse_counters(bytes(found.get(_ELEMENTS, _NOTHING)))
 
 
 _NOTHING = memoryview(b"")
