@@ -132,7 +132,8 @@ class Tally:
         self._clients: Counter[str] = Counter()
         self._backends: Counter[tuple[str, int]] = Counter()
 
-    def add(self, flow: Flow) -> None:
+    def add(self, flow: Flow) -> ServicePortName | None:
+        """Count a flow; returns whose it is."""
         self._states[f"{_PROTOCOLS.get(flow.protocol, str(flow.protocol))} {state(flow)}"] += 1
         self._clients[flow.original.source] += 1
         owner = self._owners.of(flow)
@@ -140,6 +141,7 @@ class Tally:
             self._services[owner] += 1
             if flow.translated:
                 self._backends[flow.reply.source, flow.reply.source_port] += 1
+        return owner
 
     def states(self) -> tuple[Share, ...]:
         return _shares(self._states, None, str)

@@ -21,7 +21,8 @@ from kpx.proxier.nftables.settings import Settings
 from kpx.tools.errors import ToolError
 from kpx.tools.kernel import Destination, Finds, Found, Port, port_name
 
-_ENDPOINT = "endpoint-"
+# What the names of the chains of endpoints begin with; only Services with session affinity have such chains.
+ENDPOINT_CHAIN = "endpoint-"
 _ENDPOINT_NAME = re.compile(r"endpoint-[A-Z2-7]{8}-([^/]+)/([^/]+)/([^/]+)/(.*)__([^/]+)/(\d+)")
 
 
@@ -58,7 +59,7 @@ class NftablesHeld:
             data = endpoint_data(one.ip, one.port)
             counts = [counted[data] for counted in lists if data in counted]
             if table.chains:
-                counts.append(table.chains.get(_ENDPOINT + names.of_endpoint(frontends.port, one), 0))
+                counts.append(table.chains.get(ENDPOINT_CHAIN + names.of_endpoint(frontends.port, one), 0))
             found[one.ip, one.port] = sum(counts)
         return found
 
@@ -126,14 +127,14 @@ def _read(nft: Nft, name: TableName) -> _Table:
                 counted = table.slots.setdefault(key, {})
                 packets = element.counter.packets if element.counter else 0
                 counted[element.data] = counted.get(element.data, 0) + packets
-    if any(entry.value.name.startswith(_ENDPOINT) for entry in nft.chains(name)):
+    if any(entry.value.name.startswith(ENDPOINT_CHAIN) for entry in nft.chains(name)):
         table.chains = dict(_counted_chains(nft, name))
     return table
 
 
 def _counted_chains(nft: Nft, name: TableName) -> Iterator[tuple[str, int]]:
     for entry in nft.rules(name):
-        if entry.value.chain.startswith(_ENDPOINT):
+        if entry.value.chain.startswith(ENDPOINT_CHAIN):
             for expression in entry.value.expressions:
                 if isinstance(expression, Counter):
                     yield entry.value.chain, expression.packets

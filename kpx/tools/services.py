@@ -169,7 +169,7 @@ def _rated(before: Row | None, row: Row, seconds: float) -> Row:
     if row.connections is None:
         return row
     known = {(one.ip, one.port): one.connections or 0 for one in before.endpoints} if before else {}
-    more = {(one.ip, one.port): _grown(known.get((one.ip, one.port), 0), one.connections or 0) for one in row.endpoints}
+    more = {(one.ip, one.port): grown(known.get((one.ip, one.port), 0), one.connections or 0) for one in row.endpoints}
     return msgspec.structs.replace(
         row,
         per_second=round(sum(more.values()) / seconds, 2),
@@ -179,7 +179,8 @@ def _rated(before: Row | None, row: Row, seconds: float) -> Row:
     )
 
 
-def _grown(before: int, after: int) -> int:
+def grown(before: int, after: int) -> int:
+    """By how much a counter grew; one that began anew counts from zero."""
     return after - before if after >= before else after
 
 
@@ -224,10 +225,10 @@ def _cells(row: Row, layout: Layout) -> list[str]:
     cells = [
         row.namespace or "-",
         row.name or "-",
-        _ports(row),
+        ports_text(row),
         ",".join(row.kinds) or "-",
         _addresses(row, layout),
-        f"{row.ready}/{len(row.endpoints)}{_mark(row)}",
+        f"{row.ready}/{len(row.endpoints)}{mark(row)}",
     ]
     cells += [str(row.connections)] * layout.counted
     cells += ["-" if row.per_second is None else f"{row.per_second:g}"] * layout.rates
@@ -237,13 +238,14 @@ def _cells(row: Row, layout: Layout) -> list[str]:
     return cells
 
 
-def _mark(row: Row) -> str:
+def mark(row: Row) -> str:
+    """What is wrong with its endpoints, in a word."""
     if row.without_endpoints:
         return " NONE"
     return " none here" if row.dropped else ""
 
 
-def _ports(row: Row) -> str:
+def ports_text(row: Row) -> str:
     """``443:30443/TCP``, as kubectl writes it."""
     numbers = dict.fromkeys(one.port for one in row.addresses if one.address is not None)
     node_ports = dict.fromkeys(one.port for one in row.addresses if one.address is None)
