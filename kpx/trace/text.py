@@ -20,7 +20,7 @@ _VERDICTS = {
     Verdict.DROPPED: "bad",
     Verdict.UNDECIDED: "doubt",
 }
-_SIGNS = {Result.MATCHED: "+", Result.MISSED: "-", Result.UNKNOWN: "?", Result.POLICY: "=", Result.ROUTED: ">"}
+SIGNS = {Result.MATCHED: "+", Result.MISSED: "-", Result.UNKNOWN: "?", Result.POLICY: "=", Result.ROUTED: ">"}
 _COMMENT = re.compile(r' ?(-m comment --comment|comment) (?:"(?:[^"\\]|\\.)*"|\S+)')
 _MOST_BRANCHES = 10
 _ASTRAY = ", where it came in, with its sender's address: unless the network sees to it, the answer passes this node by"
@@ -110,7 +110,7 @@ def _paths(trace: Trace, style: Style) -> Iterator[str]:
     for branch in branches[:_MOST_BRANCHES] if not style.every_hop else branches:
         if several:
             yield ""
-            for line in wrapped(f"{_share(branch)}: {_short(branch.ending)}", style, "", "  "):
+            for line in wrapped(f"{share_words(branch)}: {short_ending(branch.ending)}", style, "", "  "):
                 yield style.paint(line, "strong")
         yield from hop_lines(branch.hops, style, place)
         yield from _ending(branch.ending, style)
@@ -131,38 +131,39 @@ def _place(hop: Hop) -> str:
 def _hop(hop: Hop, before: str, style: Style) -> Iterator[str]:
     if _place(hop) != before:
         yield style.paint(_place(hop), "faint")
-    rule, note = _plain(hop.rule), _news(hop)
+    rule, note = plain_rule(hop.rule), news(hop)
     counted = f" [{hop.packets}{_FIXED_SPACE}packets]" if hop.packets is not None else ""
     if hop.result is Result.ROUTED:
         rule, note = f"{rule}: {note}", ""
     colour = {Result.MISSED: "faint", Result.UNKNOWN: "doubt"}.get(hop.result, "")
-    for line in wrapped(f"{rule}{counted}" if rule else note, style, f"  {_SIGNS[hop.result]} ", "      "):
+    for line in wrapped(f"{rule}{counted}" if rule else note, style, f"  {SIGNS[hop.result]} ", "      "):
         yield style.paint(line, colour) if colour else line
     if rule and note:
         yield from wrapped(note, style, "      -> ", "         ")
 
 
-def _news(hop: Hop) -> str:
+def news(hop: Hop) -> str:
     """The note of a hop, but for what its rule says itself."""
     said, rule = hop.note.rpartition(", ")[2], hop.rule.lower()
-    last = rule.rpartition(" -j ")[2].split(" ")[0] if " -j " in f" {rule}" else rule
+    last = f" {rule}".rpartition(" -j ")[2].split(" ")[0] if " -j " in f" {rule}" else rule
     if hop.result is not Result.MATCHED or not (said.lower() == rule or said.lower().split(" ")[-1] == last):
         return hop.note
     return hop.note.rpartition(", ")[0]
 
 
-def _plain(rule: str) -> str:
+def plain_rule(rule: str) -> str:
     """A rule without its comment."""
     return _COMMENT.sub("", rule).strip()
 
 
 def _ending(ending: Ending, style: Style) -> Iterator[str]:
-    text = f"{ending.verdict.value.upper()}: {_words(ending)}"
+    text = f"{ending.verdict.value.upper()}: {ending_words(ending)}"
     for line in wrapped(text, style, "=> ", "   "):
         yield style.paint(line, _VERDICTS[ending.verdict])
 
 
-def _words(ending: Ending) -> str:
+def ending_words(ending: Ending) -> str:
+    """Where the packet goes at last and as whom, or why it does not."""
     if ending.verdict not in (Verdict.SENT, Verdict.DELIVERED):
         return ending.reason
     to = join_port(ending.destination, ending.port)
@@ -172,13 +173,15 @@ def _words(ending: Ending) -> str:
     return f"to {to}; {seen}; {ending.reason}{untranslated}{_ASTRAY if ending.astray else ''}"
 
 
-def _short(ending: Ending) -> str:
+def short_ending(ending: Ending) -> str:
+    """Where the packet goes at last, or the verdict."""
     if ending.verdict in (Verdict.SENT, Verdict.DELIVERED):
         return join_port(ending.destination, ending.port)
     return str(ending.verdict.value)
 
 
-def _share(branch: Branch) -> str:
+def share_words(branch: Branch) -> str:
+    """Which part of all packets takes a branch."""
     if branch.unknown:
         return "if a rule matches that is not evaluated"
     if branch.remembered:
