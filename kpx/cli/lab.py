@@ -89,6 +89,17 @@ def lab_mend(
     raise typer.Exit(commands.mend(name, fault))
 
 
+@lab.command("traffic")
+def lab_traffic(
+    name: _NAME = "kpx",
+    rate: Annotated[float, typer.Option(min=0.1, max=1000, help="Connections a second, about.")] = 20,
+) -> None:
+    """Make light traffic to a lab's Services from pods, node and outside, until it is interrupted."""
+    from kpx.lab import commands
+
+    raise typer.Exit(commands.traffic(name, rate))
+
+
 @lab.command("demo")
 def lab_demo(
     name: _NAME = "kpx",

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
 
 from kpx.lab import lifecycle
@@ -13,6 +16,7 @@ from kpx.lab.faults import catalogue, site
 from kpx.lab.faults.fault import Fault
 from kpx.lab.lifecycle import DEFAULT_NAME, Lab, LabError
 from kpx.lab.topology import NODE
+from kpx.lab.traffic import flow
 from kpx.net import Family
 
 OK, COULD_NOT_RUN, FAILED = 0, 1, 3
@@ -144,10 +148,37 @@ def demo(name: str, mode: str, *, check: bool) -> int:
             if check:
                 lifecycle.down(name)
         if not check:
+            _watch(lab)
             print(f"\n{_introduction(lab)}")
         return OK if ok else FAILED
 
     return _reported(run)
+
+
+def traffic(name: str, per_second: float) -> int:
+    """`kpx lab traffic`."""
+
+    def run() -> int:
+        place, stop = lifecycle.status(name), threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        _progress(f"about {per_second:g} connections a second in lab {name!r}, until Ctrl-C")
+        flow(place, per_second, stop)
+        return OK
+
+    return _reported(run)
+
+
+def _watch(lab: Lab) -> None:
+    """Show `kpx top` on the node, with light traffic, until somebody leaves it; nothing where there is no terminal."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return
+    kpx = [sys.executable, "-m", "kpx"]
+    with subprocess.Popen([*kpx, "lab", "traffic", "--name", lab.name], stderr=subprocess.DEVNULL) as traffic:
+        try:
+            subprocess.run(lifecycle.command(lab.name, NODE, [*kpx, "top"]), check=False)
+        finally:
+            traffic.terminate()
 
 
 _ROW = "{:<30} {:<8} {:<26} {:<12} {}"
@@ -184,6 +215,8 @@ def _introduction(lab: Lab) -> str:
             _described(lab),
             "",
             "Try:",
+            f"  {kpx} lab exec{option} node-a kpx top                      # the node, live",
+            f"  {kpx} lab traffic{option}                                      # something to see there",
             f"  {kpx} lab exec{option} client curl -s 10.199.0.21:30080        # a node port, from outside",
             f"  {kpx} lab exec{option} a11 curl -s 10.96.100.1                 # a ClusterIP, from a pod",
             f"  {kpx} lab exec{option} node-a {rules}  # the rules",

@@ -137,7 +137,9 @@ class Run:
             wanted = send.sees.get(pod) if isinstance(send.sees, dict) else send.sees
             if wanted and {reply.client for reply in seen} != {self._address(wanted)}:
                 yield f"expected that {pod} sees {wanted}"
-        if send.port and any((reply.client_port == reply.source_port) != (send.port == "kept") for reply in answered):
+        kept = sum(reply.client_port == reply.source_port for reply in answered)
+        # Of many ports that are chosen at random, one may be that which it was.
+        if kept != len(answered) if send.port == "kept" else send.port and kept > len(answered) // 4:
             yield f"expected the source port to be {send.port}"
 
     def _wrong_assignments(self, send: Send, replies: list[Reply]) -> Iterable[str]:

@@ -20,7 +20,7 @@ from kpx.manual import manual
 
 ROOT = Path(__file__).resolve().parents[2]
 # What the README says is not there yet, and the alerts name.
-LATER = {"top"}
+LATER: set[str] = set()
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
 GROUP: Any = typer.main.get_command(app)
 

@@ -1,0 +1,1 @@
+"""What is shown, as rows, columns and lines of text: pure functions of a snapshot."""

@@ -1,0 +1,1 @@
+"""The screens: which page is shown, and what the keys do."""

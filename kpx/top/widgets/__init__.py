@@ -1,0 +1,1 @@
+"""What draws lines and tables. Only what is visible costs anything."""
