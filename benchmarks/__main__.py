@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from benchmarks import dataplane, guest, start_and_change, sync, trace
+from benchmarks import dataplane, guest, start_and_change, sync, top, trace
 from benchmarks.client import Unanswered
 from benchmarks.network import alone
 from benchmarks.processes import Failed
@@ -72,6 +72,10 @@ def _parser() -> argparse.ArgumentParser:
     tracing.add_argument("--services", type=int, nargs="+", default=[1000, 10000])
     tracing.add_argument("--traces", type=int, default=20, help="how many traces to time (default: 20)")
     tracing.set_defaults(run=_trace)
+    watching = commands.add_parser("top", parents=[common], help="how soon kpx top shows a node, and what it uses")
+    watching.add_argument("--services", type=int, nargs="+", default=[1000, 10000])
+    watching.add_argument("--seconds", type=float, default=20.0, help="how long to watch (default: 20)")
+    watching.set_defaults(run=_top)
     return parser
 
 
@@ -113,6 +117,16 @@ def _trace(subject: Subject, arguments: argparse.Namespace, progress: Progress) 
             result = trace.run(subject, services, arguments.traces, progress)
             runs.setdefault((result.subject, f"{services:,}"), []).append(result)
     return _report(arguments.output, ["mode", "services"], trace.COLUMNS, runs)
+
+
+def _top(subject: Subject, arguments: argparse.Namespace, progress: Progress) -> str:
+    runs: dict[tuple[str, ...], list[top.Result]] = {}
+    for services in arguments.services:
+        for run in range(arguments.runs):
+            progress.of(f"{subject.name}, {services} Services, run {run + 1}")
+            result = top.run(subject, services, arguments.seconds, progress)
+            runs.setdefault((result.subject, f"{services:,}"), []).append(result)
+    return _report(arguments.output, ["mode", "services"], top.COLUMNS, runs)
 
 
 def _report(
