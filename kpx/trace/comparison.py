@@ -14,7 +14,7 @@ from kpx.net import join_port
 from kpx.proxier.frontends import Endpoint, Frontend, Frontends, Kind, Masquerade, Scope
 from kpx.proxier.frontends import Verdict as Fate
 from kpx.trace.questions import Wanted
-from kpx.trace.result import Branch, Trace, Verdict
+from kpx.trace.result import Branch, Sender, Trace, Verdict
 
 _IPVS = "ipvs"
 _INPUT = "input"
@@ -61,7 +61,8 @@ class Expected:
 
 def expected(wanted: Wanted, trace: Trace) -> Expected | None:
     """What the cluster wants for the packet of a trace; None where that hangs on more than is known."""
-    port, frontend, inside = wanted.port, wanted.frontend, trace.sender.kind in ("pod", "node")
+    port, frontend = wanted.port, wanted.frontend
+    inside = trace.sender.kind == "node" or _may_be_pod(wanted, trace.sender)
     if frontend.sources and frontend.kind is Kind.LOAD_BALANCER:
         if trace.sender.kind == "node":
             return None  # rules for the node's own packets to its balancer are there for some addresses only
@@ -72,12 +73,23 @@ def expected(wanted: Wanted, trace: Trace) -> Expected | None:
     if frontend.short_circuit and inside and port.cluster:
         if trace.sender.kind == "node":
             return Expected(Fate.FORWARD, port.cluster)
-        # Whether a pod counts as one of this node is for the detector of local traffic to say.
-        return Expected(Fate.FORWARD, port.local, port.cluster) if port.local else None
+        # Whether a pod counts as one of this node is for the detector of local traffic to say: either list may serve.
+        both = tuple(one for one in port.local if one in port.cluster)
+        return Expected(Fate.FORWARD, both, (*port.local, *port.cluster)) if port.local else None
     if frontend.verdict is Fate.FORWARD:
         return Expected(Fate.FORWARD, port.served_by(frontend.scope))
     local = frontend.scope is Scope.LOCAL and port.has_endpoints
     return Expected(frontend.verdict, reason="no endpoint of this node is usable" if local else _NO_ENDPOINTS)
+
+
+def _may_be_pod(wanted: Wanted, sender: Sender) -> bool:
+    """Whether the proxy may take a sender for a pod: one of another node, too, where pods are told by their network."""
+    if sender.kind != "external":
+        return sender.kind == "pod"
+    if wanted.pods is None:
+        return not sender.note  # a certain address, and nobody says whose
+    network = wanted.pods.source
+    return bool(network) and ip_address(sender.address) in ip_network(network)
 
 
 def _expected_of_ipvs(port: Frontends, frontend: Frontend) -> Expected:
@@ -110,15 +122,15 @@ def _not_refused(due: Expected, trace: Trace) -> Iterator[Difference]:
 
 def _ways(wanted: Wanted, due: Expected, trace: Trace) -> Iterator[Difference]:
     """Where packets go, against where they should go."""
-    missing = {str(one): one for one in due.endpoints}
     right = {str(one) for one in (*due.endpoints, *due.others)}
+    reached = {join_port(branch.ending.destination, branch.ending.port) for branch in trace.branches}
     for branch in trace.branches:
-        missing.pop(join_port(branch.ending.destination, branch.ending.port), None)
         if not branch.unknown and (found := _wrong_end(wanted, right, branch, trace)):
             yield found
-    if len(missing) < len(due.endpoints):
-        for name in missing:
-            yield Difference(Sort.MISSING_ENDPOINT, f"no packet goes to {name}, which is an endpoint")
+    if right & reached:
+        for name in map(str, due.endpoints):
+            if name not in reached:
+                yield Difference(Sort.MISSING_ENDPOINT, f"no packet goes to {name}, which is an endpoint")
 
 
 def _wrong_end(wanted: Wanted, right: Collection[str], branch: Branch, trace: Trace) -> Difference | None:
@@ -158,7 +170,7 @@ def _others(wanted: Wanted, due: Expected, trace: Trace) -> Iterator[Difference]
         if one.ending.verdict in _THROUGH and join_port(one.ending.destination, one.ending.port) in endpoints
     ]
     for branch in arriving:
-        yield from _masquerade(wanted.frontend, branch, trace)
+        yield from _masquerade(wanted, branch, trace)
     if wanted.port.affinity and arriving and len(endpoints) > 1 and not trace.affinity:
         yield Difference(Sort.AFFINITY, "session affinity is wanted, and no rule remembers where a client went")
     chance = [one for one in arriving if not one.remembered]
@@ -170,12 +182,12 @@ def _others(wanted: Wanted, due: Expected, trace: Trace) -> Iterator[Difference]
                 yield Difference(Sort.SHARE, f"{to} gets {branch.share:.1%} of new connections, not {even:.1%}")
 
 
-def _masquerade(frontend: Frontend, branch: Branch, trace: Trace) -> Iterator[Difference]:
-    sender, ending = trace.sender, branch.ending
+def _masquerade(wanted: Wanted, branch: Branch, trace: Trace) -> Iterator[Difference]:
+    frontend, sender, ending = wanted.frontend, trace.sender, branch.ending
     if sender.kind == "node" or ending.destination == sender.address or ending.verdict is Verdict.DELIVERED:
         return  # the node chooses a source of its own, and a pod that reaches itself is always masqueraded
     due = frontend.masquerade is Masquerade.ALWAYS or (
-        frontend.masquerade is Masquerade.OFF_CLUSTER and sender.kind == "external"
+        frontend.masquerade is Masquerade.OFF_CLUSTER and sender.kind == "external" and not _may_be_pod(wanted, sender)
     )
     if due and not ending.masqueraded:
         text = f"what goes to {join_port(ending.destination, ending.port)} keeps its source {ending.source}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from kpx.net import Family, canonical_ip, family_of
 from kpx.proxier.frontends import Frontend, Frontends, Kind
+from kpx.proxier.node import LocalTraffic
 from kpx.tools import cluster, names, pods
 from kpx.tools.cluster import Cluster, Only, Options, Untold
 from kpx.tools.errors import ToolError, UsageError
@@ -31,10 +32,14 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the cluster wants of a target: a service port, and the address of it that is traced."""
+    """What the cluster wants of a target: a service port, and the address of it that is traced.
+
+    ``pods`` is how the node's proxy tells pods from others, None where nobody tells.
+    """
 
     port: Frontends
     frontend: Frontend
+    pods: LocalTraffic | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,7 @@ def _address(asked: Asked, options: Options) -> Questions:
         told = cluster.wanted(options, Only(address=target.address, port=target.port))
     except Untold as error:
         return Questions((Question(target),), None, tuple(filter(None, (str(error),))))
-    return Questions((owned(target, told.ports, asked.sender),), told)
+    return Questions((_with_pods(owned(target, told.ports, asked.sender), told),), told)
 
 
 def owned(target: Target, ports: Iterable[Port], sender: str = "") -> Question:
@@ -92,6 +97,15 @@ def owned(target: Target, ports: Iterable[Port], sender: str = "") -> Question:
     return node_port if node_port and target.address else Question(target)
 
 
+def _with_pods(question: Question, told: Cluster) -> Question:
+    """A question, with what the proxy's configuration says of pods."""
+    target, wanted = question.target, question.wanted
+    if wanted is None:
+        return question
+    family = target.family or family_of(target.address)
+    return replace(question, wanted=replace(wanted, pods=told.pods(family)))
+
+
 def _service(asked: Asked, options: Options) -> Questions:
     text = f"{asked.text}:{asked.port}" if asked.port and ":" not in asked.text else asked.text
     told = _told(names.parse(text, asked.namespace), options)
@@ -102,7 +116,7 @@ def _service(asked: Asked, options: Options) -> Questions:
         found = [one for one in found if one.target.family is family_of(sender)]
     if not found:
         raise ToolError(f"{text} has no address of the sender's family ({asked.sender})")
-    return Questions(tuple(_via(asked, found)), told)
+    return Questions(tuple(_with_pods(one, told) for one in _via(asked, found)), told)
 
 
 def _told(asked: names.Asked, options: Options) -> Cluster:

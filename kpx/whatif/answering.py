@@ -62,7 +62,7 @@ def _answer(question: Question, wanted: Wanted, sender: str, cluster: Cluster, a
         for one in planned.frontends
         if (one.kind, one.address, one.port) == (wanted.frontend.kind, wanted.frontend.address, wanted.frontend.port)
     )
-    supposed = Wanted(planned, frontend)
+    supposed = replaced(wanted, port=planned, frontend=frontend)
     traced = _traced(question, planned, sender, cluster, assumptions)
     asked = Question(question.target, supposed)
     return Answer(asked, traced, tuple(differences(supposed, traced)))
