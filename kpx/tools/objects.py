@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -95,8 +96,9 @@ def default_server(seconds: float) -> Server | None:
     """The API server that this node, user or pod belongs to; None where nothing names one."""
     named = [path for path in os.environ.get("KUBECONFIG", "").split(":") if path]
     for path in (Path(one).expanduser() for one in (*named, *_KUBECONFIGS)):
-        if path.is_file():
-            return Server(str(path), seconds=seconds)
+        with suppress(PermissionError):  # of a folder that this user may not look into
+            if path.is_file():
+                return Server(str(path), seconds=seconds)
     return Server(seconds=seconds) if os.environ.get("KUBERNETES_SERVICE_HOST") else None
 
 
