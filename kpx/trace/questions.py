@@ -107,7 +107,9 @@ def _with_pods(question: Question, told: Cluster) -> Question:
 
 
 def _service(asked: Asked, options: Options) -> Questions:
-    text = f"{asked.text}:{asked.port}" if asked.port and ":" not in asked.text else asked.text
+    if asked.port and ":" in asked.text:
+        raise UsageError(f"{asked.text} names a port already: leave out --to-port {asked.port}")
+    text = f"{asked.text}:{asked.port}" if asked.port else asked.text
     told = _told(names.parse(text, asked.namespace), options)
     _, chosen = told.find(text, asked.namespace)
     ports = [(family, one) for family, one in told.ports if one.port in set(chosen)]
