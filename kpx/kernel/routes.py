@@ -24,7 +24,7 @@ _IFA_ADDRESS, _IFA_LOCAL, _IFA_F_SECONDARY = 1, 2, 1
 _NDA_DST, _NUD_FAILED, _NUD_NOARP = 1, 0x20, 0x40
 _IFLA_IFNAME, _IFLA_LINKINFO, _INFO_KIND = 3, 18, 1
 _SCOPE_UNIVERSE = 0
-_KINDS = {
+KINDS = {
     1: "unicast",
     2: "local",
     3: "broadcast",
@@ -33,6 +33,7 @@ _KINDS = {
     6: "blackhole",
     7: "unreachable",
     8: "prohibit",
+    9: "throw",
 }
 _REFUSED = {
     errno.ENETUNREACH: "unreachable",
@@ -164,7 +165,7 @@ def _route(payload: memoryview, family: Family) -> Route:
             interface = socket.if_indextoname(struct.unpack("=I", values[_OIF])[0])
         except OSError:
             interface = ""
-    return Route(_KINDS.get(kind, str(kind)), interface, address(_GATEWAY), address(_PREFSRC))
+    return Route(KINDS.get(kind, str(kind)), interface, address(_GATEWAY), address(_PREFSRC))
 
 
 def _same_network(one: bytes, other: bytes, prefix: int) -> bool:

@@ -29,17 +29,26 @@ def listens(protocol: str, address: str, port: int) -> bool:
     return any(
         not any(bound) or bound in (packed(address), _MAPPED + packed(address))
         for name in names
-        for bound, _ in _listening(protocol, name, port)
+        for _, bound, _ in _listening(protocol, name, port)
     )
 
 
 def listening(protocol: str, port: int) -> list[Listening]:
     """The TCP or UDP sockets of this network namespace that take what comes for a port, on whatever address."""
+    return [one for number, one in all_listening(protocol, port) if number == port]
+
+
+def all_listening(protocol: str, port: int = 0) -> list[tuple[int, Listening]]:
+    """All such sockets, with their ports; or those of one port."""
     return [
-        Listening(canonical_ip(socket.inet_ntop(socket.AF_INET6 if name else socket.AF_INET, bound)) or "", inode)
+        (number, Listening(_text(bound), inode))
         for name in ("", "6")
-        for bound, inode in _listening(protocol, name, port)
+        for number, bound, inode in _listening(protocol, name, port)
     ]
+
+
+def _text(bound: bytes) -> str:
+    return canonical_ip(socket.inet_ntop(socket.AF_INET6 if len(bound) > 4 else socket.AF_INET, bound)) or ""
 
 
 def owner(inode: int) -> int | None:
@@ -52,16 +61,16 @@ def owner(inode: int) -> int | None:
     return None
 
 
-def _listening(protocol: str, suffix: str, port: int) -> Iterator[tuple[bytes, int]]:
-    """The addresses, packed, on which sockets take what comes for a port, and the sockets' inodes."""
+def _listening(protocol: str, suffix: str, port: int) -> Iterator[tuple[int, bytes, int]]:
+    """The ports, those of one or all (0), the addresses, packed, on which sockets take what comes, and their inodes."""
     file = _NETWORK / f"{protocol}{suffix}"
     if not file.exists():
         return
     for line in file.read_text().splitlines()[1:]:
         words = line.split()
         local, _, number = words[1].partition(":")
-        if int(number, 16) == port and (protocol != "tcp" or words[3] == _LISTEN):
-            yield _address(local), int(words[9])
+        if port in (0, int(number, 16)) and (protocol != "tcp" or words[3] == _LISTEN):
+            yield int(number, 16), _address(local), int(words[9])
 
 
 _MAPPED = bytes(10) + b"\xff\xff"

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from kpx.kernel.ipset import Entry
 from kpx.kernel.ipvs.types import Virtual
-from kpx.kernel.nft.elements import INTERVAL_END, Element
+from kpx.kernel.nft.elements import Element
 from kpx.kernel.nft.objects import Rule
-from kpx.kernel.nft.sets import Set, SetFlag
+from kpx.kernel.nft.sets import Set
 from kpx.net import Family
 from kpx.proxier.frontends import Frontends, Masquerade
 from kpx.proxier.iptables import names
@@ -129,15 +129,6 @@ def _ipvs(frontends: Frontends, here: Circumstances) -> Made:
         bound=frozenset(state.addresses),
         ipsets={one.in_family(here.family): (one.type, members[one]) for one in IpSet},
     )
-
-
-def found(declared: Set, elements: Mapping[bytes, Element], key: bytes) -> Element | None:
-    """The element of a set that a key finds: in one of intervals, the begin of that which holds it."""
-    if SetFlag.INTERVAL not in declared.flags:
-        return elements.get(key)
-    before = [one for one in elements if one <= key]
-    begin = elements[max(before)] if before else None
-    return begin if begin and not begin.flags & INTERVAL_END else None
 
 
 def targets(jumps: Iterable[Jump]) -> set[tuple[str, str]]:

@@ -9,6 +9,7 @@ from kpx.kernel.ipset import Entry, Header
 from kpx.kernel.ipvs.types import RealServer, Virtual, VirtualServer
 from kpx.kernel.nft.connection import Nft
 from kpx.kernel.nft.elements import Element
+from kpx.kernel.nft.intervals import found
 from kpx.kernel.nft.sets import Set
 from kpx.kernel.nft.wire import TableName
 from kpx.kernel.routes import Route
@@ -27,7 +28,7 @@ from kpx.trace.outcome import Base, Hook, Rule
 from kpx.trace.packet import Packet
 from kpx.trace.reading.node import KernelFacts
 from kpx.trace.reading.rules import KernelRules
-from kpx.whatif.made import Made, found, targets
+from kpx.whatif.made import Made, targets
 
 _PROXY_TABLES = ("kpx", "kube-proxy")
 _NATIVE = "nftables"

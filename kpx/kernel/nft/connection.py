@@ -246,6 +246,18 @@ class Nft:
             raise
         return read_elements(replies[0]).elements[0]
 
+    def dumped(self) -> Iterator[Message]:
+        """All that there is, as the kernel says it: tables, chains, rules, sets, and the elements of each set."""
+        for kind in (MessageType.GETTABLE, MessageType.GETCHAIN, MessageType.GETRULE):
+            yield from self._dump(kind, NfFamily.UNSPEC, b"", "list the ruleset")
+        for table in [entry.table for entry in self.tables()]:
+            named = text(_TABLE, table.name)
+            yield from self._dump(MessageType.GETSET, table.family, named, f"list the sets of {table}")
+            for declared in self.sets(table):
+                of_set = named + text(_SET, declared.value.name)
+                what = f"list the elements of {table} {declared.value.name}"
+                yield from self._dump(MessageType.GETSETELEM, table.family, of_set, what)
+
     def _entries(self, kind: MessageType, family: NfFamily, named: bytes, what: str) -> list[Entry[Any]]:
         return [read_entry(reply) for reply in self._dump(kind, family, named, what)]
 

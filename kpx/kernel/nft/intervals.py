@@ -6,12 +6,12 @@ The kernel refuses intervals that overlap (EEXIST), so networks are merged first
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from kpx.kernel.nft.datatypes import AddressType
-from kpx.kernel.nft.elements import INTERVAL_END, Element
+from kpx.kernel.nft.elements import CATCH_ALL, INTERVAL_END, Element
 from kpx.kernel.nft.selectors import Field
-from kpx.kernel.nft.sets import pack
+from kpx.kernel.nft.sets import Set, SetFlag, pack
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -50,3 +50,30 @@ def pack_range(fields: Sequence[Field], values: Sequence[str | int]) -> tuple[by
 def _ends(network: str) -> tuple[str, str]:
     addresses = ipaddress.ip_network(network)
     return str(addresses[0]), str(addresses[-1])
+
+
+def found(declared: Set, elements: Mapping[bytes, Element], key: bytes) -> Element | None:
+    """The element of a set that a key finds; in one of intervals, the begin of that which holds the key.
+
+    `elements` are by their keys; of ranges in a concatenation, too.
+    """
+    if SetFlag.INTERVAL not in declared.flags:
+        one = elements.get(key)
+    elif len(declared.key) > 1:
+        one = next((each for each in elements.values() if _holds(declared.key, each, key)), None)
+    else:
+        before = [each for each in elements if len(each) == len(key) and each <= key]
+        begin = elements[max(before)] if before else None
+        one = begin if begin and not begin.flags & INTERVAL_END else None
+    return one or next((each for each in elements.values() if each.flags & CATCH_ALL), None)
+
+
+def _holds(fields: Sequence[Field], element: Element, key: bytes) -> bool:
+    """Whether each field of a key is within the range of that field."""
+    last, at = element.key_end or element.key, 0
+    for field in fields:
+        end = at + field.type.length
+        if not element.key[at:end] <= key[at:end] <= last[at:end]:
+            return False
+        at += field.words * 4
+    return True

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from kpx.kernel.nft.elements import Element
-from kpx.kernel.nft.intervals import interval_elements
+from kpx.kernel.nft.intervals import found, interval_elements
 from kpx.kernel.nft.sets import Set, SetFlag
 from kpx.net import Family, packed
 from kpx.proxier.node import LocalTraffic
-from kpx.whatif.made import Circumstances, found, make
+from kpx.whatif.made import Circumstances, make
 from tests.unit.whatif.test_assumptions import planned, supposed
 
 HERE = Circumstances(Family.IPV4, LocalTraffic("10.244.0.0/16"))
