@@ -14,7 +14,7 @@ from kpx.doctor import catalogue
 from kpx.doctor.check import Check, Runbook
 from kpx.doctor.finding import Finding, Status
 from kpx.doctor.reading.live import LiveFacts
-from kpx.doctor.session import Plan, Session, standing
+from kpx.doctor.session import Plan, Reread, Session, standing
 from kpx.doctor.shown import others, text
 from kpx.doctor.shown.document import Report, encode, shown, summary
 from kpx.doctor.shown.text import Style
@@ -44,12 +44,21 @@ class Wish:
     seconds: float = 10.0
 
 
-def run(wish: Wish, options: Options) -> int:
-    """The exit status: 0, 3 if something failed, 4 for warnings with ``--strict``, 2 usage, 1 could not run."""
-    return reported("doctor", lambda: _run(wish, options))
+def run(wish: Wish, options: Options, elsewhere: Callable[[], Reread] | None = None) -> int:
+    """The exit status: 0, 3 if something failed, 4 for warnings with ``--strict``, 2 usage, 1 could not run.
+
+    `elsewhere` gives the facts of another node than this: those can be read, and nothing can be mended there.
+    """
+    return reported("doctor", lambda: _run(wish, elsewhere or (lambda: _here(wish, options))))
 
 
-def _run(wish: Wish, options: Options) -> int:
+def _here(wish: Wish, options: Options) -> Reread:
+    if os.geteuid():
+        raise ToolError("the kernel shows its rules to root only: run it with sudo")
+    return LiveFacts(options, wish.seconds)
+
+
+def _run(wish: Wish, opened: Callable[[], Reread]) -> int:
     style = _style(wish)
     if wish.what == "list":
         print(text.listed(catalogue.RUNBOOKS, style))
@@ -57,9 +66,7 @@ def _run(wish: Wish, options: Options) -> int:
     if wish.what == "explain":
         return _explain(wish.name, style)
     runbooks, subject = _asked(wish)
-    if os.geteuid():
-        raise ToolError("the kernel shows its rules to root only: run it with sudo")
-    facts = LiveFacts(options, wish.seconds)
+    facts = opened()
     for note in facts.cluster().notes:
         print(f"kpx doctor: {note}", file=sys.stderr)
     screen = Screen(wish, style)
@@ -102,7 +109,7 @@ def _asked(wish: Wish) -> tuple[tuple[Runbook, ...], Subject]:
     return catalogue.RUNBOOKS, Subject(wish.name, wish.namespace)
 
 
-def _narrowed(runbooks: tuple[Runbook, ...], facts: LiveFacts, subject: Subject) -> tuple[Runbook, ...]:
+def _narrowed(runbooks: tuple[Runbook, ...], facts: Reread, subject: Subject) -> tuple[Runbook, ...]:
     """Where there is no such Service, only the check that says so."""
     cluster = facts.cluster()
     if not subject.named:
@@ -181,7 +188,7 @@ class Screen:
             print(text.treated_text(one, self._style), flush=True)
 
 
-def _finish(wish: Wish, style: Style, facts: LiveFacts, found: list[Treated], plan: Plan, seconds: float) -> int:
+def _finish(wish: Wish, style: Style, facts: Reread, found: list[Treated], plan: Plan, seconds: float) -> int:
     findings = standing(found)
     shows: dict[str, Callable[[], str]] = {
         "text": lambda: "\n" + text.summary_text(findings, sum(one.cured for one in found), seconds, style),
@@ -202,7 +209,7 @@ def _status(findings: list[Finding], *, strict: bool) -> int:
     return WARNED if strict and Status.WARN in there else OK
 
 
-def _report(facts: LiveFacts, found: list[Treated], plan: Plan, seconds: float) -> Report:
+def _report(facts: Reread, found: list[Treated], plan: Plan, seconds: float) -> Report:
     cluster = facts.cluster()
     return Report(
         node=cluster.node,

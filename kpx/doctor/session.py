@@ -23,6 +23,10 @@ class Reread(Facts, Protocol):
     def fresh(self) -> None:
         """Forget what was read: something was changed."""
 
+    @property
+    def hangs(self) -> bool:
+        """Whether something that was asked has not answered yet."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

@@ -27,13 +27,17 @@ _DAEMON_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Where to look: by default in the best place that answers. ``node`` is this node's name in the cluster."""
+    """Where to look: by default in the best place that answers. ``node`` is this node's name in the cluster.
+
+    ``told`` answers in place of all others: it has kept what a node was asked before.
+    """
 
     kubeconfig: str = ""
     manifests: str = ""
     node: str = ""
     seconds: float = 10.0
     kernel_only: bool = False
+    told: Callable[[], tuple[Cluster, Held | None]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,8 @@ def find(options: Options) -> tuple[Cluster, Held | None]:
 
     Raises `ToolError` where neither can be told.
     """
+    if options.told:
+        return options.told()
     try:
         return _beside_kernel(wanted(options))
     except Untold as error:
@@ -121,6 +127,8 @@ def wanted(options: Options, only: Only = EVERYTHING) -> Cluster:
 
     Raises `ToolError`: `Untold` where the kernel is the only one left to ask.
     """
+    if options.told:
+        return options.told()[0]
     if options.kernel_only:
         raise Untold
     if options.manifests or options.kubeconfig:
@@ -202,6 +210,8 @@ def _server_of(status: Status, options: Options) -> objects.Server | None:
 
 def api_server(options: Options) -> objects.Server | None:
     """The API server of this node's cluster, or None where there is none to ask."""
+    if options.told:
+        return None
     if options.kubeconfig:
         return objects.Server(options.kubeconfig, seconds=options.seconds)
     try:
@@ -209,6 +219,22 @@ def api_server(options: Options) -> objects.Server | None:
     except ToolError:
         return objects.default_server(options.seconds)
     return None if status.origin.manifests else _server_of(status, options)
+
+
+def all_objects(options: Options) -> list[Object]:
+    """The objects of the cluster themselves, from where what is wanted comes from. Raises `ToolError`."""
+    if options.manifests or options.kubeconfig:
+        source: objects.Server | Path | None = _given(options)
+    else:
+        try:
+            status = Daemon(tool_socket(), _DAEMON_SECONDS).status()
+        except NoDaemon:
+            source = objects.default_server(options.seconds)
+        else:
+            source = Path(status.origin.manifests) if status.origin.manifests else _server_of(status, options)
+    if source is None:
+        raise ToolError("nobody tells the cluster's objects: no daemon answers, and no kubeconfig was found")
+    return objects.folder_objects(source) if isinstance(source, Path) else source.objects()
 
 
 def _quietly(look: Callable[[], T | None]) -> T | None:

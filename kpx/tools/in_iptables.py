@@ -6,7 +6,7 @@ Pure but for `read`. Chains are found by their hashes; names are read from the c
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from kpx.kernel.iptables.program import Iptables, IptablesError, with_table
@@ -147,19 +147,32 @@ def _comment(rule: str) -> str:
 
 def read() -> IptablesHeld | None:
     """The rules of whichever interface holds chains of Services; None if none does. Raises `ToolError`."""
-    chains: dict[Family, Chains] = {}
-    refusals: dict[Family, list[str]] = {}
     try:
-        for family in Family:
-            for programs in with_table(family, "nat"):
-                if (found := parse(programs.save("nat", counters=True))).entrances:
-                    chains[family], refusals[family] = found, _filter_rules(programs)
-                    break
+        return read_from({family: [_saving(one) for one in with_table(family, "nat")] for family in Family})
     except IptablesError as error:
         raise ToolError(f"the iptables rules cannot be read: {error}") from error
+
+
+Saving = Callable[[str], Iterable[str]]
+
+
+def _saving(programs: Iptables) -> Saving:
+    return lambda table: programs.save(table, counters=True)
+
+
+def read_from(printed: Mapping[Family, Iterable[Saving]]) -> IptablesHeld | None:
+    """The rules in what ``iptables-save -c`` prints of tables: in each family, of the first that holds Services."""
+    chains: dict[Family, Chains] = {}
+    refusals: dict[Family, list[str]] = {}
+    for family, variants in printed.items():
+        for saved in variants:
+            if (found := parse(saved("nat"))).entrances:
+                chains[family], refusals[family] = found, _filter_rules(saved("filter"))
+                break
     return IptablesHeld(chains, refusals) if chains else None
 
 
-def _filter_rules(programs: Iptables) -> list[str]:
+def _filter_rules(lines: Iterable[str]) -> list[str]:
     """The rules for Services without endpoints."""
-    return [f" {line}" for line in programs.save("filter") if "endpoints" in line and line.startswith("-A KUBE-")]
+    rules = (line.partition("] ")[2] for line in lines if "endpoints" in line)
+    return [f" {rule}" for rule in rules if rule.startswith("-A KUBE-")]

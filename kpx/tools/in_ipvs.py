@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from kpx.kernel import links
 from kpx.kernel.ipvs.table import Ipvs, IpvsUnavailable
 from kpx.kernel.ipvs.types import RealServer, Virtual
+from kpx.kernel.links import InterfaceAddress
 from kpx.net import Family
 from kpx.proxier.frontends import Frontends, Kind, ServicePortName
 from kpx.proxier.ipvs.names import DEVICE
@@ -55,5 +56,10 @@ def read() -> IpvsHeld | None:
             servers = {one.virtual: ipvs.reals(one.virtual) for one in ipvs.virtuals() if not one.virtual.mark}
     except IpvsUnavailable:
         return None
-    node = frozenset(one.address for one in links.addresses() if one.interface != DEVICE)
+    return read_from(servers, links.addresses())
+
+
+def read_from(servers: Servers, addresses: Iterable[InterfaceAddress]) -> IpvsHeld | None:
+    """A table on a node with these addresses."""
+    node = frozenset(one.address for one in addresses if one.interface != DEVICE)
     return IpvsHeld(servers, node) if servers else None

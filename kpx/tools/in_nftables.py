@@ -101,15 +101,17 @@ def read() -> NftablesHeld | None:
     """The tables of kpx; None if there is none. Raises `ToolError` and `OSError`."""
     try:
         with Nft() as nft:
-            there = {entry.table for entry in nft.tables()}
-            wanted = {family: Settings(family).table for family in Family}
-            return (
-                NftablesHeld({family: _read(nft, name) for family, name in wanted.items() if name in there})
-                if there.intersection(wanted.values())
-                else None
-            )
+            return read_from(nft)
     except GenerationChanged as error:
         raise ToolError(str(error)) from error
+
+
+def read_from(nft: Nft) -> NftablesHeld | None:
+    """The tables of kpx in a ruleset."""
+    there = {entry.table for entry in nft.tables()}
+    wanted = {family: Settings(family).table for family in Family}
+    found = {family: _read(nft, name) for family, name in wanted.items() if name in there}
+    return NftablesHeld(found) if found else None
 
 
 def _read(nft: Nft, name: TableName) -> _Table:

@@ -42,12 +42,17 @@ class StockNftablesHeld:
 
 def read() -> StockNftablesHeld | None:
     """The tables of kube-proxy; None if there is none."""
-    finds = Finds()
     with Nft() as nft:
-        there = {entry.table for entry in nft.tables()}.intersection(_TABLES.values())
-        for family, table in _TABLES.items():
-            if table in there:
-                _read(nft, family, table, finds)
+        return read_from(nft)
+
+
+def read_from(nft: Nft) -> StockNftablesHeld | None:
+    """The tables of kube-proxy in a ruleset."""
+    finds = Finds()
+    there = {entry.table for entry in nft.tables()}.intersection(_TABLES.values())
+    for family, table in _TABLES.items():
+        if table in there:
+            _read(nft, family, table, finds)
     return StockNftablesHeld(finds.ports()) if there else None
 
 

@@ -50,7 +50,8 @@ def run(wish: Wish, options: Options, answering: Answering | None = None) -> int
 
 def _readable(wish: Wish, options: Options, answering: Answering) -> int:
     try:
-        leftovers()
+        if options.told is None:
+            leftovers()
         if wish.watch is None:
             return _once(wish, options, answering)
         return _again(wish, options, answering, wish.watch)

@@ -185,11 +185,7 @@ class LiveFacts:
         return self._memo.get(("the page", address, port, path), lambda: pages.get(port, path, address))
 
     def metrics(self) -> Samples:
-        try:
-            bound = self.configuration().metrics_bind_address
-        except NotKnown:
-            bound = ""
-        return self._memo.get("the metrics", lambda: pages.samples(*stock.reached(bound, stock.PORT)))
+        return self._memo.get("the metrics", lambda: pages.metrics(self))
 
     # The kernel.
 

@@ -6,8 +6,10 @@ import http.client
 import os
 from collections.abc import Mapping
 
-from kpx.doctor.facts import Answer, NotKnown
+from kpx.doctor.facts import Answer, Facts, NotKnown
+from kpx.tools import stock
 
+METRICS = "/metrics"
 _SECONDS = 2.0
 _MOST_BYTES = 32 << 20
 
@@ -31,11 +33,25 @@ def get(port: int, path: str, address: str = "127.0.0.1") -> Answer:
         connection.close()
 
 
-def samples(address: str, port: int) -> Samples:
-    """The samples of /metrics by name. Raises `NotKnown`."""
+def metrics(facts: Facts) -> Samples:
+    """The samples of the proxy's metrics, by name. Raises `NotKnown`."""
+    address, port = metrics_server(facts)
+    return samples(facts.get(port, METRICS, address), address, port)
+
+
+def metrics_server(facts: Facts) -> tuple[str, int]:
+    """Where the proxy serves its metrics."""
+    try:
+        bound = facts.configuration().metrics_bind_address
+    except NotKnown:
+        bound = ""
+    return stock.reached(bound, stock.PORT)
+
+
+def samples(answer: Answer, address: str, port: int) -> Samples:
+    """The samples of a page /metrics, by name. Raises `NotKnown`."""
     from prometheus_client.parser import text_string_to_metric_families
 
-    answer = get(port, "/metrics", address)
     if answer.status != http.HTTPStatus.OK:
         why = answer.error or f"status {answer.status}"
         raise NotKnown(f"the proxy's metrics cannot be had from {address}:{port}/metrics: {why}")

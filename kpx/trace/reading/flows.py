@@ -11,8 +11,8 @@ from kpx.tools.flows import ShownFlow, shown
 from kpx.trace.answer import Flows
 from kpx.trace.result import Trace
 
-_SHOWN = 5
-_NUMBERS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": socket.IPPROTO_SCTP}
+SHOWN = 5
+NUMBERS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": socket.IPPROTO_SCTP}
 
 
 def flows_to(trace: Trace) -> Flows:
@@ -22,7 +22,7 @@ def flows_to(trace: Trace) -> Flows:
     try:
         for flow in _flows(trace):
             count += 1
-            if len(found) < _SHOWN:
+            if len(found) < SHOWN:
                 found.append(shown(flow, None))
     except (DumpInterrupted, NetlinkError):
         complete = False  # no connections are tracked here, or the table was made anew while it was read
@@ -32,4 +32,4 @@ def flows_to(trace: Trace) -> Flows:
 def _flows(trace: Trace) -> Iterator[conntrack.Flow]:
     target = trace.target
     with Socket(NETLINK_NETFILTER) as netlink:
-        yield from conntrack.dump_to(netlink, _NUMBERS[target.protocol], trace.destination, target.port)
+        yield from conntrack.dump_to(netlink, NUMBERS[target.protocol], trace.destination, target.port)

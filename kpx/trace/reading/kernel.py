@@ -19,7 +19,7 @@ from kpx.trace.outcome import Rules
 from kpx.trace.packet import Packet
 from kpx.trace.reading.node import KernelFacts
 from kpx.trace.reading.rules import KernelRules
-from kpx.trace.reading.senders import ANY_POD, find_sender
+from kpx.trace.reading.senders import ANY_POD, Surroundings, find_sender
 from kpx.trace.result import Trace
 from kpx.trace.target import Target
 from kpx.trace.tracing import trace
@@ -27,6 +27,7 @@ from kpx.trace.tracing import trace
 T = TypeVar("T")
 
 _ATTEMPTS = 5
+NO_RULES = "There are no rules of a service proxy here: neither kpx nor kube-proxy has made any."
 
 
 class CannotTrace(Exception):
@@ -37,13 +38,14 @@ def trace_here(target: Target, sender: str, *, state: str = "NEW") -> Trace:
     """Trace a packet through the kernel of this network namespace. Raises `CannotTrace`."""
     if os.geteuid() != 0:
         raise CannotTrace("The kernel shows its rules to root only: run it with sudo, or in a privileged container.")
-    family = target.family or family_of(target.address or _family_of_sender(sender))
+    family = family_asked(target, sender)
     with Nft() as nft:
         return consistent(lambda: _trace(target, sender, family, nft, state), lambda: fingerprint(family, nft))
 
 
-def _family_of_sender(sender: str) -> str:
-    return canonical_ip(sender) or "0.0.0.0"
+def family_asked(target: Target, sender: str) -> Family:
+    """The family of the packet; of a node port, that of its sender."""
+    return target.family or family_of(target.address or canonical_ip(sender) or "0.0.0.0")
 
 
 def _trace(target: Target, sender: str, family: Family, nft: Nft, state: str) -> Trace:
@@ -52,7 +54,7 @@ def _trace(target: Target, sender: str, family: Family, nft: Nft, state: str) ->
         rules = KernelRules(family, nft, facts)
         found = proxies(rules)
         if not found:
-            raise CannotTrace("There are no rules of a service proxy here: neither kpx nor kube-proxy has made any.")
+            raise CannotTrace(NO_RULES)
         return follow(target, sender, Node(family, facts, rules, facts, found), state=state)
     finally:
         facts.close()
@@ -63,7 +65,7 @@ class Node:
     """Rules and facts that packets of one family are followed through; `kernel` knows who can send."""
 
     family: Family
-    kernel: KernelFacts
+    kernel: Surroundings
     rules: Rules
     facts: Facts
     proxies: Sequence[str]

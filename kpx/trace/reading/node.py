@@ -6,10 +6,11 @@ import socket
 from collections.abc import Sequence
 from functools import cached_property
 
-from kpx.kernel import sockets, sysctl
+from kpx.kernel import links, sockets, sysctl
 from kpx.kernel.ipset import Entry, Header, Ipsets, IpsetUnavailable
 from kpx.kernel.ipvs.table import Ipvs, IpvsUnavailable
 from kpx.kernel.ipvs.types import RealServer, Virtual, VirtualServer
+from kpx.kernel.links import InterfaceAddress
 from kpx.kernel.nft.connection import Nft
 from kpx.kernel.nft.elements import Element
 from kpx.kernel.nft.sets import Set
@@ -52,6 +53,10 @@ class KernelFacts:
     def neighbours(self, family: Family) -> list[Neighbour]:
         """The hosts next to this node."""
         return self._routing.neighbours(family)
+
+    def addresses(self, family: Family) -> list[InterfaceAddress]:
+        """The node's own addresses."""
+        return links.addresses(family)
 
     def address_type(self, address: str) -> str:
         if address not in self._types:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
-from kpx.kernel.iptables.program import Iptables, IptablesError, Variant, legacy_tables, programs
+from kpx.kernel.iptables.program import IptablesError, Variant, legacy_tables, programs
 from kpx.kernel.netlink import NetlinkError
 from kpx.kernel.nft.connection import Nft
 from kpx.kernel.nft.entries import Entry
@@ -17,24 +19,53 @@ from kpx.trace.nft_rules import NftRule
 from kpx.trace.outcome import Base, Hook, Rule
 
 # The tables of iptables, and the priorities at which its legacy variant hangs them.
-_PRIORITIES = {"raw": -300, "mangle": -150, "nat": -100, "filter": 0, "security": 50}
+TABLES = {"raw": -300, "mangle": -150, "nat": -100, "filter": 0, "security": 50}
 _NAT_SOURCE = 100
 _HOOKS = {hook.name: hook for hook in Hook}
-_NF_FAMILY = {Family.IPV4: NfFamily.IP, Family.IPV6: NfFamily.IP6}
+NF_FAMILY = {Family.IPV4: NfFamily.IP, Family.IPV6: NfFamily.IP6}
 _SERVICE_CHAIN = "KUBE-SERVICES"
 _LEGACY, _NFT, _NATIVE = "iptables-legacy", "iptables-nft", "nftables"
 _PROXY_TABLES = ("kpx", "kube-proxy")
 
 
-class KernelRules:
-    """`Rules` of the network namespace of the thread that makes it."""
+class Printer(Protocol):
+    """Prints the rules of one variant of iptables, as its programs do. Both raise `IptablesError`."""
 
-    def __init__(self, family: Family, nft: Nft, facts: Facts) -> None:
+    def saved(self, table: str) -> str:
+        """A table, as ``iptables-save -c`` has it."""
+
+    def listed(self, table: str, chain: str) -> list[str]:
+        """The rules of a chain, with their counters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Printers:
+    """Who prints the rules of iptables in one family: None for a variant that is not installed.
+
+    ``tables`` are those that the legacy interface has.
+    """
+
+    legacy: Printer | None
+    tables: Sequence[str]
+    nft: Printer | None
+
+
+def printers_here(family: Family) -> Printers:
+    """The programs of this node."""
+    legacy = programs(family, Variant.LEGACY)
+    return Printers(legacy, legacy_tables(family) if legacy else (), programs(family, Variant.NFT))
+
+
+class KernelRules:
+    """`Rules` of the network namespace of the thread that makes it, or of another that `nft` and `printers` know."""
+
+    def __init__(self, family: Family, nft: Nft, facts: Facts, printers: Printers | None = None) -> None:
         self._family = family
         self._nft = nft
         self._facts = facts
-        self._legacy = _LegacyTables(family)
-        self._translated = programs(family, Variant.NFT)
+        known = printers or printers_here(family)
+        self._legacy = _LegacyTables(known)
+        self._translated = known.nft
         self._chains: dict[tuple[str, str, str], Sequence[Rule]] = {}
         self._names: dict[str, TableName] = {}
         self._bases = [*self._legacy_bases(), *self._nft_bases()]
@@ -81,13 +112,13 @@ class KernelRules:
                 hook=_HOOKS[chain],
                 table=table,
                 chain=chain,
-                priority=_NAT_SOURCE if table == "nat" and _HOOKS[chain] in _SOURCE_HOOKS else _PRIORITIES[table],
+                priority=_NAT_SOURCE if table == "nat" and _HOOKS[chain] in _SOURCE_HOOKS else TABLES[table],
                 nat=table == "nat",
                 accepts=policy != "DROP",
                 kind=_LEGACY,
             )
             for table in self._legacy.names
-            if table in _PRIORITIES
+            if table in TABLES
             for chain, policy in self._legacy.built_in(table).items()
         ]
 
@@ -96,7 +127,7 @@ class KernelRules:
             tables = {entry.table: entry for entry in self._nft.tables()}
         except NetlinkError:  # a kernel without nf_tables
             return []
-        families = (_NF_FAMILY[self._family], NfFamily.INET)
+        families = (NF_FAMILY[self._family], NfFamily.INET)
         present = {table.family for table in tables}
         entries = [entry for family in families if family in present for entry in self._nft.base_chains(family)]
         return [
@@ -112,7 +143,7 @@ class KernelRules:
         of_iptables = (
             self._translated is not None
             and entry.table.family is not NfFamily.INET
-            and entry.table.name in _PRIORITIES
+            and entry.table.name in TABLES
             and entry.value.name in _HOOKS
         )
         table = entry.table.name if of_iptables else str(entry.table)
@@ -151,10 +182,9 @@ def _leads_to_services(rules: Sequence[Rule]) -> bool:
 class _LegacyTables:
     """The tables of the legacy kernel interface: each is printed once, and its chains are found in the text."""
 
-    def __init__(self, family: Family) -> None:
-        found: Iptables | None = programs(family, Variant.LEGACY)
-        self.names = legacy_tables(family) if found else []
-        self._programs = found
+    def __init__(self, known: Printers) -> None:
+        self.names = known.tables
+        self._programs = known.legacy
         self._texts: dict[str, str] = {}
 
     def built_in(self, table: str) -> dict[str, str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Protocol
 
-from kpx.kernel.links import addresses
-from kpx.kernel.routes import Route
+from kpx.kernel.links import InterfaceAddress
+from kpx.kernel.routes import Neighbour, Route
 from kpx.net import Family, canonical_ip, family_of
-from kpx.trace.reading.node import KernelFacts
 from kpx.trace.result import Sender
 from kpx.trace.target import Target
 
@@ -17,12 +17,25 @@ ANY_POD = "stands for any pod of this node"
 _LINK_LOCAL = ("fe80:", "169.254.")
 
 
+class Surroundings(Protocol):
+    """Who may send to this node, or by it."""
+
+    def route_to(self, destination: str) -> Route:
+        """The route of what the node sends to a destination."""
+
+    def neighbours(self, family: Family) -> list[Neighbour]:
+        """The hosts next to this node."""
+
+    def addresses(self, family: Family) -> list[InterfaceAddress]:
+        """The node's own addresses."""
+
+
 class UnknownSender(Exception):
     """A sender that cannot be found here; the text is a sentence."""
 
 
 def find_sender(
-    text: str, target: Target, family: Family, facts: KernelFacts, avoid: Collection[str] = ()
+    text: str, target: Target, family: Family, facts: Surroundings, avoid: Collection[str] = ()
 ) -> tuple[Sender, str]:
     """The sender, and the address that it sends to. A pod that stands for any is none of those to `avoid`, if possible.
 
@@ -51,13 +64,13 @@ def _node_address(family: Family, outside: Route) -> str:
     return outside.source
 
 
-def _node(destination: str, facts: KernelFacts, note: str) -> Sender:
+def _node(destination: str, facts: Surroundings, note: str) -> Sender:
     return Sender("node", facts.route_to(destination).source or destination, note=note)
 
 
-def _pod(family: Family, uplink: str, facts: KernelFacts, avoid: Collection[str]) -> Sender | None:
+def _pod(family: Family, uplink: str, facts: Surroundings, avoid: Collection[str]) -> Sender | None:
     """A host behind an interface that does not lead outside."""
-    own = {one.address for one in addresses(family)}
+    own = {one.address for one in facts.addresses(family)}
     known = [
         Sender("pod", one.address, one.interface, ANY_POD)
         for one in facts.neighbours(family)
@@ -66,7 +79,7 @@ def _pod(family: Family, uplink: str, facts: KernelFacts, avoid: Collection[str]
     return next((one for one in known if one.address not in avoid), known[0] if known else None)
 
 
-def _address(text: str, family: Family, destination: str, facts: KernelFacts) -> Sender:
+def _address(text: str, family: Family, destination: str, facts: Surroundings) -> Sender:
     address = canonical_ip(text)
     if address is None:
         raise UnknownSender(f"{text!r} is no sender: it is pod, node, external or an IP address.")
