@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kpx.cli import lab, proxy, runbooks, screen, tables, tracing
+from kpx.cli import bundling, lab, proxy, runbooks, screen, tables, tracing
 from kpx.cli.application import app
 
-__all__ = ["app", "lab", "proxy", "runbooks", "screen", "tables", "tracing"]
+__all__ = ["app", "bundling", "lab", "proxy", "runbooks", "screen", "tables", "tracing"]

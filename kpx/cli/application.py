@@ -42,6 +42,17 @@ KERNEL_ONLY = Annotated[bool, typer.Option("--kernel-only", help="Ask nobody but
 ALL_NODES = Annotated[bool, typer.Option("--all-nodes", help="Ask every node's kpx pod, through the API server.")]
 KPX_PODS = Annotated[str, typer.Option("--kpx-pods", help="With --all-nodes: which they are, NAMESPACE/LABELS.")]
 PODS = "kube-system/k8s-app=kpx"
+BUNDLE = Annotated[
+    str, typer.Option("--bundle", metavar="FILE", help="Of the node that `kpx bundle` was run on; needs no root.")
+]
+
+
+def alone(bundle: str, **others: object) -> None:
+    """A bundle is asked alone: options that name another source, or that do something, are a mistake beside it."""
+    if bundle and (given := [f"--{name.replace('_', '-')}" for name, value in others.items() if value]):
+        raise typer.BadParameter(
+            f"with --bundle nobody else is asked and nothing is done: leave out {', '.join(given)}"
+        )
 
 
 def complete_service(incomplete: str) -> list[str]:

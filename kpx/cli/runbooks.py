@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kpx.cli.application import KUBECONFIG, MANIFESTS, NODE, TIMEOUT, app
+from kpx.cli.application import BUNDLE, KUBECONFIG, MANIFESTS, NODE, TIMEOUT, alone, app
 
 
 class DoctorOutput(Enum):
@@ -42,6 +42,7 @@ def doctor(
     manifests: MANIFESTS = "",
     node: NODE = "",
     timeout: TIMEOUT = 10.0,
+    bundle: BUNDLE = "",
 ) -> None:
     """Run the runbooks on this node: what is wrong, the evidence, why it matters, and what mends it.
 
@@ -70,5 +71,10 @@ def doctor(
     from kpx.tools.cluster import Options
 
     chosen = tuple(one.upper() for one in ids or ())
+    alone(bundle, kubeconfig=kubeconfig, manifests=manifests, node=node, fix=fix)
     wish = Wish(what, name, namespace, chosen, output.value, fix, yes, dry_run, strict, verbose, seconds)
+    if bundle:
+        from kpx.bundle import command as bundled
+
+        raise typer.Exit(bundled.doctor(bundle, wish))
     raise typer.Exit(run(wish, Options(kubeconfig, manifests, node, timeout)))

@@ -8,6 +8,7 @@ import typer
 
 from kpx.cli.application import (
     ALL_NODES,
+    BUNDLE,
     KERNEL_ONLY,
     KPX_PODS,
     KUBECONFIG,
@@ -18,6 +19,7 @@ from kpx.cli.application import (
     TIMEOUT,
     Output,
     TableOutput,
+    alone,
     app,
     complete_service,
     on_all_nodes,
@@ -107,6 +109,7 @@ def services(
     kernel_only: KERNEL_ONLY = False,
     all_nodes: ALL_NODES = False,
     kpx_pods: KPX_PODS = PODS,
+    bundle: BUNDLE = "",
 ) -> None:
     """List the Services that this node serves: addresses, endpoints, and the new connections that the kernel counted.
 
@@ -136,11 +139,17 @@ def services(
 
     if all_namespaces and namespace:
         raise typer.BadParameter("-A and -n exclude each other")
+    others = {"kubeconfig": kubeconfig, "manifests": manifests, "node": node, "kernel_only": kernel_only}
+    alone(bundle, **others, all_nodes=all_nodes, watch=seconds)
     if all_nodes:
         raise typer.Exit(
             on_all_nodes("services", kubeconfig, kpx_pods, timeout + (seconds or 0), as_json=output is TableOutput.JSON)
         )
     wish = Wish(name, namespace, ip, port, output.value, endpoints, seconds)
+    if bundle:
+        from kpx.bundle import command as bundled
+
+        raise typer.Exit(bundled.services(bundle, wish))
     raise typer.Exit(run(wish, Options(kubeconfig, manifests, node, timeout, kernel_only)))
 
 

@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from kpx.cli.application import KERNEL_ONLY, KUBECONFIG, MANIFESTS, NODE, Output, app, complete_service
+from kpx.cli.application import (
+    BUNDLE,
+    KERNEL_ONLY,
+    KUBECONFIG,
+    MANIFESTS,
+    NODE,
+    Output,
+    alone,
+    app,
+    complete_service,
+)
 
 
 class Via(Enum):
@@ -70,6 +80,7 @@ def trace(
         ),
     ] = None,
     kernel_only: KERNEL_ONLY = False,
+    bundle: BUNDLE = "",
 ) -> None:
     """Show the path of a packet to a Service through the rules that this node's kernel really holds.
 
@@ -113,6 +124,8 @@ def trace(
 
     asked = Asked(target, namespace, port, sender, via.value if via else "")
     as_json = output is Output.JSON
+    others = {"kubeconfig": kubeconfig, "manifests": manifests, "node": node, "kernel_only": kernel_only}
+    alone(bundle, **others, live=live, probe=probe, http=http, watch=watch, **{"if": supposed})
     if live or probe or http:
         if supposed or watch is not None:
             raise typer.BadParameter("--if and -w are for rules, not for packets: leave out --live, --probe and --http")
@@ -124,6 +137,10 @@ def trace(
     from kpx.trace.command import Wish, run
 
     wish = Wish(asked, as_json, every_hop, watch)
+    if bundle:
+        from kpx.bundle import command as bundled
+
+        raise typer.Exit(bundled.trace(bundle, wish))
     options = Options(kubeconfig, manifests, node, timeout or 10.0, kernel_only)
     if supposed:
         from kpx.whatif.command import run as suppose
