@@ -35,6 +35,7 @@ def main(argv: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # clean up then, too
     if arguments.mode == "ipvs" and guest.needed():
         return guest.run(argv)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is measured is compiled, as where it is installed
     logging.disable()  # what the daemon's parts would say here, the daemon says in its own log
     try:
         with Progress() as progress, alone(lambda: progress.step("waiting for another benchmark to end")):

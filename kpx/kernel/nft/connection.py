@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from kpx.kernel.netlink import (
     NETLINK_NETFILTER,
+    NLA_F_NESTED,
     NLM_F_ACK,
     NLM_F_REQUEST,
     NLMSG_ERROR,
@@ -45,6 +47,8 @@ _TABLE, _RULE_CHAIN, _SET, _RULE_HANDLE, _ELEMENTS = 1, 2, 2, 3, 3
 _ASKED_AT_ONCE = 64
 _GENERATION_ID = 1
 _CHAIN_HOOK = 4
+# The type of that attribute as it stands in a message, with and without a flag: where neither is, it is not.
+_HOOK_MARKS = (struct.pack("=H", _CHAIN_HOOK), struct.pack("=H", _CHAIN_HOOK | NLA_F_NESTED))
 
 
 class Nft:
@@ -154,7 +158,7 @@ class Nft:
         return [
             read_entry(reply)
             for reply in self._dump(MessageType.GETCHAIN, family, b"", "list the base chains")
-            if any(kind == _CHAIN_HOOK for kind, _ in attributes(reply.payload[4:]))
+            if _hangs(reply.payload)
         ]
 
     def rules(self, table: TableName, chain: str | None = None) -> list[Entry[Rule]]:
@@ -270,6 +274,12 @@ class Nft:
         except NetlinkError as error:
             if error.errno != errno.ENOENT:
                 raise
+
+
+def _hangs(chain: memoryview) -> bool:
+    """Whether a chain hangs in a hook; the attributes of one that may are looked at, of others not."""
+    raw = bytes(chain)
+    return any(mark in raw for mark in _HOOK_MARKS) and any(kind == _CHAIN_HOOK for kind, _ in attributes(chain[4:]))
 
 
 def _asking(named: bytes, key: bytes, sequence: int, last: int) -> bytes:
