@@ -10,9 +10,9 @@ import msgspec
 
 from kpx.kernel.conntrack import SEEN_REPLY, TCP_STATES, Flow
 from kpx.net import Family, family_of, join_port
-from kpx.proxier.conntrack import Serving
 from kpx.proxier.frontends import ServicePortName
 from kpx.proxier.published import API_VERSION
+from kpx.proxier.stale_flows import Serving
 from kpx.tools.kernel import Port
 
 _PROTOCOLS = {1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMPv6", 132: "SCTP"}

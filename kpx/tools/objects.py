@@ -10,7 +10,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from kpx.cluster import manifests
 from kpx.cluster.defaults import selected
 from kpx.cluster.events import ClusterError
 from kpx.cluster.objects import EndpointSlice, Kind, Node, Object, Service
@@ -104,6 +103,8 @@ def default_server(seconds: float) -> Server | None:
 
 def folder_objects(folder: Path) -> list[Object]:
     """All objects of a folder of manifests. Raises `ToolError`."""
+    from kpx.cluster import manifests  # with what reads YAML, which nothing else needs here
+
     try:
         return manifests.objects(folder)
     except ClusterError as error:

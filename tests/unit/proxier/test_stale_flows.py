@@ -8,7 +8,6 @@ import pytest
 
 from kpx.kernel.conntrack import Flow, Tuple
 from kpx.net import join_port
-from kpx.proxier.conntrack import Serving
 from kpx.proxier.frontends import (
     Endpoint,
     Frontend,
@@ -19,6 +18,7 @@ from kpx.proxier.frontends import (
     ServicePortName,
     Verdict,
 )
+from kpx.proxier.stale_flows import Serving
 
 CLIENT = ("203.0.113.9", 40000)
 NODE = "198.51.100.7"
