@@ -11,40 +11,22 @@ from kpx.proxier.frontends import ServicePortName
 from kpx.tools.services import EndpointRow
 from kpx.top.columns import Column
 from kpx.top.lines import Line
-from kpx.top.pages import service, services
+from kpx.top.pages import service
+from kpx.top.screens.service_table import ServiceTable
 from kpx.top.screens.table import TableView
 from kpx.top.screens.trace import TraceView
 from kpx.top.screens.view import TextView
 from kpx.top.snapshot import Focus, Service, Snapshot
 
 
-class ServicesView(TableView[Service]):
+class ServicesView(ServiceTable):
     """All service ports."""
 
-    PAGE = "services"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("t", "trace", "Trace")]
     crumb = "Services"
 
-    def __init__(self) -> None:
-        super().__init__(services.BY_NAME)
-
     def focus_on(self) -> Focus:
         return Focus(self.PAGE, visible=tuple(one.port for one in self.table.in_sight))
-
-    def columns(self, found: Snapshot) -> Sequence[Column[Service]]:
-        return services.columns(found)
-
-    def made_of(self, found: Snapshot) -> Sequence[object]:
-        return (found.services, found.counted, found.flows, found.differences)
-
-    def rows(self, found: Snapshot) -> Iterable[Service]:
-        return found.services
-
-    def identity(self, row: Service) -> Hashable:
-        return row.port
-
-    def search(self, row: Service) -> str:
-        return row.search
 
     def open(self, row: Service) -> None:
         self.app.push_screen(EndpointsView(row.port))

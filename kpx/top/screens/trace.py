@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 
 from kpx.proxier.frontends import ServicePortName
-from kpx.top.columns import Column
 from kpx.top.lines import Line
-from kpx.top.pages import services, trace
+from kpx.top.pages import trace
 from kpx.top.reading.live import Follower
-from kpx.top.screens.table import TableView
+from kpx.top.screens.service_table import ServiceTable
 from kpx.top.screens.view import TextView
 from kpx.top.snapshot import Focus, Service, Snapshot, TraceWish
 
@@ -88,29 +87,10 @@ class TraceView(TextView):
         self.draw()
 
 
-class TraceChoice(TableView[Service]):
+class TraceChoice(ServiceTable):
     """The service ports, of which one is to be chosen."""
 
-    PAGE = "services"
     crumb = "Trace: choose a Service"
-
-    def __init__(self) -> None:
-        super().__init__(services.BY_NAME)
-
-    def columns(self, found: Snapshot) -> Sequence[Column[Service]]:
-        return services.columns(found)
-
-    def made_of(self, found: Snapshot) -> Sequence[object]:
-        return (found.services, found.counted, found.flows, found.differences)
-
-    def rows(self, found: Snapshot) -> Iterable[Service]:
-        return found.services
-
-    def identity(self, row: Service) -> Hashable:
-        return row.port
-
-    def search(self, row: Service) -> str:
-        return row.search
 
     def open(self, row: Service) -> None:
         self.app.push_screen(TraceView(row.port))
