@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from kpx.lab import Lab, namespaces
 from kpx.net import Family
 from kpx.tools.cluster import Options
 from kpx.trace import questions
 from kpx.trace.command import answer
 from kpx.trace.comparison import Sort
 from kpx.trace.questions import Asked
-from tests.packets.node import IPTABLES_LEGACY, IPTABLES_NFT, NFTABLES, Node, Variant
-from tests.packets.proxies import StockRules
+from tests.packets.fixtures import Planting
+from tests.packets.node import IPTABLES_LEGACY, IPTABLES_NFT, NFTABLES, Variant
 from tests.packets.scenario import FIXTURE
 
 STOCK = [pytest.param(one, id=one.name) for one in (IPTABLES_NFT, IPTABLES_LEGACY, NFTABLES)]
@@ -26,33 +24,12 @@ POD = "10.244.21.11"
 ENDPOINT = "10.244.22.10:8080"
 WEB = "KUBE-SVC-67NZLRHBNDSAWJRO"
 
-Stock = Callable[[Variant], Node]
-
 
 @pytest.fixture
 def options(tmp_path: Path) -> Options:
     """What the cluster wants: the objects that the stock rules were made from."""
     shutil.copy(FIXTURE / "objects.yaml", tmp_path)
     return Options(manifests=str(tmp_path), node="node-a")
-
-
-@pytest.fixture
-def stock(scenario_lab: Lab) -> Iterator[Stock]:
-    """Puts stock kube-proxy's rules on the node; the test's thread is in the node then."""
-    node = Node(scenario_lab)
-    used: list[Variant] = []
-
-    def program(variant: Variant) -> Node:
-        used.append(variant)
-        for family in Family:
-            if variant is not NFTABLES or family is Family.IPV4:  # the fixture's file holds both families
-                StockRules(node, variant, family).start([], {})
-        return node
-
-    with namespaces.entered(node.namespace):
-        yield program
-    for variant in used:
-        node.blank(variant)
 
 
 def differences(text: str, options: Options, sender: str = POD) -> dict[Sort, str]:
@@ -65,9 +42,9 @@ def differences(text: str, options: Options, sender: str = POD) -> dict[Sort, st
 @pytest.mark.parametrize("sender", ["pod", "node", "external"])
 @pytest.mark.parametrize("variant", STOCK)
 def test_what_kube_proxy_made_is_as_the_cluster_wants_it(
-    stock: Stock, variant: Variant, sender: str, options: Options
+    planted: Planting, variant: Variant, sender: str, options: Options
 ) -> None:
-    stock(variant)
+    planted(variant, *Family)
     services = ["web", "dns", "front", "edge", "sticky", "legacy", "empty", "cache", "faraway", "zoned", "leaving"]
 
     found = {
@@ -83,8 +60,8 @@ def test_what_kube_proxy_made_is_as_the_cluster_wants_it(
 
 
 @pytest.mark.parametrize("variant", IPTABLES)
-def test_an_endpoint_that_no_rule_leads_to(stock: Stock, variant: Variant, options: Options) -> None:
-    node = stock(variant)
+def test_an_endpoint_that_no_rule_leads_to(planted: Planting, variant: Variant, options: Options) -> None:
+    node = planted(variant, *Family)
     node.run(variant.iptables(Family.IPV4), "-t", "nat", "-D", WEB, "2")
 
     assert differences("shop/web", options) == {
@@ -93,8 +70,8 @@ def test_an_endpoint_that_no_rule_leads_to(stock: Stock, variant: Variant, optio
 
 
 @pytest.mark.parametrize("variant", NFT)
-def test_an_endpoint_that_no_map_leads_to(stock: Stock, variant: Variant, options: Options) -> None:
-    node = stock(variant)
+def test_an_endpoint_that_no_map_leads_to(planted: Planting, variant: Variant, options: Options) -> None:
+    node = planted(variant, *Family)
     chain = "ip kube-proxy service-KHN6ECMT-shop/web/tcp/http"
     node.run("nft", f"flush chain {chain}; add rule {chain} meta l4proto tcp dnat to 10.244.21.10:8080")
 
@@ -104,8 +81,8 @@ def test_an_endpoint_that_no_map_leads_to(stock: Stock, variant: Variant, option
 
 
 @pytest.mark.parametrize("variant", STOCK)
-def test_the_rule_for_an_address_is_gone(stock: Stock, variant: Variant, options: Options) -> None:
-    node = stock(variant)
+def test_the_rule_for_an_address_is_gone(planted: Planting, variant: Variant, options: Options) -> None:
+    node = planted(variant, *Family)
     if variant is NFTABLES:
         node.run("nft", "delete element ip kube-proxy service-ips { 10.96.100.1 . tcp . 80 }")
     else:
@@ -124,8 +101,8 @@ def test_the_rule_for_an_address_is_gone(stock: Stock, variant: Variant, options
 
 
 @pytest.mark.parametrize("variant", STOCK)
-def test_a_translation_before_ours(stock: Stock, variant: Variant, options: Options) -> None:
-    node = stock(variant)
+def test_a_translation_before_ours(planted: Planting, variant: Variant, options: Options) -> None:
+    node = planted(variant, *Family)
     node.run("nft", "add table ip other; add chain ip other pre { type nat hook prerouting priority dstnat - 10; }")
     node.run("nft", "add rule ip other pre ip daddr 10.96.100.1 tcp dport 80 dnat to 10.244.22.99:81")
 
@@ -138,8 +115,8 @@ def test_a_translation_before_ours(stock: Stock, variant: Variant, options: Opti
 
 @pytest.mark.parametrize("verdict", ["drop", "reject"])
 @pytest.mark.parametrize("variant", STOCK)
-def test_a_refusal_by_another_tool(stock: Stock, variant: Variant, verdict: str, options: Options) -> None:
-    node = stock(variant)
+def test_a_refusal_by_another_tool(planted: Planting, variant: Variant, verdict: str, options: Options) -> None:
+    node = planted(variant, *Family)
     node.run("nft", "add table inet fw; add chain inet fw forward { type filter hook forward priority 0; }")
     node.run("nft", f"add rule inet fw forward ip daddr 10.244.22.10 tcp dport 8080 {verdict}")
 
@@ -151,8 +128,8 @@ def test_a_refusal_by_another_tool(stock: Stock, variant: Variant, verdict: str,
 
 
 @pytest.mark.parametrize("variant", IPTABLES)
-def test_masquerading_that_is_missing(stock: Stock, variant: Variant, options: Options) -> None:
-    node = stock(variant)
+def test_masquerading_that_is_missing(planted: Planting, variant: Variant, options: Options) -> None:
+    node = planted(variant, *Family)
     node.run(variant.iptables(Family.IPV4), "-t", "nat", "-D", "POSTROUTING", "1")
 
     found = differences("shop/front", options, "external")

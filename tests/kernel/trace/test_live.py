@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from kpx.trace.live.tracer import LiveTrace
 from kpx.trace.questions import Asked
 from kpx.trace.reading.kernel import trace_here
 from kpx.trace.target import parse_target
+from tests.packets.fixtures import Planting
 from tests.packets.live import assert_seen, followed
 from tests.packets.node import IPTABLES_LEGACY, IPTABLES_NFT, NFTABLES, Node, Variant
 from tests.packets.own import Kpx
@@ -46,25 +47,6 @@ RATE = 1000
 ALONE = Options(kernel_only=True)
 FLOWS, NOISE = 100, 20_000
 DEADLINE_SECONDS = 20.0
-
-Planting = Callable[[Variant], Node]
-
-
-@pytest.fixture
-def planted(scenario_lab: Lab) -> Iterator[Planting]:
-    """Puts stock kube-proxy's rules on the node; the test's thread is in the node then."""
-    node = Node(scenario_lab)
-    used: list[Variant] = []
-
-    def program(variant: Variant) -> Node:
-        used.append(variant)
-        StockRules(node, variant, Family.IPV4).start([], {})
-        return node
-
-    with namespaces.entered(node.namespace):
-        yield program
-    for variant in used:
-        node.blank(variant)
 
 
 def live(*targets: str, sender: str = "", folder: Path | None = None) -> LiveTrace:

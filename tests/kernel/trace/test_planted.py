@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -16,32 +15,13 @@ from kpx.trace.questions import Asked
 from kpx.trace.reading.kernel import CannotTrace, trace_here
 from kpx.trace.result import Result, Trace, Verdict
 from kpx.trace.target import parse_target
+from tests.packets.fixtures import Planting
 from tests.packets.node import IPTABLES_LEGACY, IPTABLES_NFT, NFTABLES, Node, Variant
-from tests.packets.proxies import StockRules
 
 WEB = "10.96.100.1:80"
 POD = "10.244.21.11"
 STOCK = [pytest.param(one, id=one.name) for one in (IPTABLES_NFT, IPTABLES_LEGACY, NFTABLES)]
 IPTABLES = STOCK[:2]
-
-Planting = Callable[[Variant], Node]
-
-
-@pytest.fixture
-def planted(scenario_lab: Lab) -> Iterator[Planting]:
-    """Puts stock kube-proxy's rules on the node; the test's thread is in the node then."""
-    node = Node(scenario_lab)
-    used: list[Variant] = []
-
-    def program(variant: Variant) -> Node:
-        used.append(variant)
-        StockRules(node, variant, Family.IPV4).start([], {})
-        return node
-
-    with namespaces.entered(node.namespace):
-        yield program
-    for variant in used:
-        node.blank(variant)
 
 
 def traced(target: str = WEB, sender: str = POD) -> Trace:
