@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -80,54 +80,48 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _start_and_change(subject: Subject, arguments: argparse.Namespace, progress: Progress) -> str:
-    runs: dict[tuple[str, ...], list[start_and_change.Result]] = {}
-    for services in arguments.services:
-        for run in range(arguments.runs):
-            progress.of(f"{subject.name}, {services} Services, run {run + 1}")
-            result = start_and_change.run(subject, services, arguments.changes, arguments.idle, progress)
-            runs.setdefault((result.subject, f"{services:,}"), []).append(result)
-    return _report(arguments.output, ["mode", "services"], start_and_change.COLUMNS, runs)
+Measured = Callable[[Subject, int, argparse.Namespace, Progress], Iterable[Any]]
 
 
-def _sync(subject: Subject, arguments: argparse.Namespace, progress: Progress) -> str:
-    runs: dict[tuple[str, ...], list[sync.Result]] = {}
-    for services in arguments.services:
-        for run in range(arguments.runs):
-            progress.of(f"{subject.name}, {services} Services, run {run + 1}")
-            result = sync.run(subject, services, arguments.changes, progress)
-            runs.setdefault((result.subject, f"{services:,}"), []).append(result)
-    return _report(arguments.output, ["mode", "services"], sync.COLUMNS, runs)
+def _table(columns: Iterable[Column[Any]], measure: Measured, *more: str) -> Callable[..., str]:
+    """What measures with every number of Services, so many times, and tells; `more` names fields of a result."""
+
+    def run(subject: Subject, arguments: argparse.Namespace, progress: Progress) -> str:
+        runs: dict[tuple[str, ...], list[Any]] = {}
+        for services in arguments.services:
+            for number in range(arguments.runs):
+                progress.of(f"{subject.name}, {services} Services, run {number + 1}")
+                for result in measure(subject, services, arguments, progress):
+                    fields = (str(getattr(result, name)) for name in more)
+                    runs.setdefault((result.subject, f"{services:,}", *fields), []).append(result)
+        return _report(arguments.output, ["mode", "services", *more], columns, runs)
+
+    return run
 
 
-def _dataplane(subject: Subject, arguments: argparse.Namespace, progress: Progress) -> str:
-    runs: dict[tuple[str, ...], list[dataplane.Result]] = {}
-    for services in arguments.services:
-        for run in range(arguments.runs):
-            progress.of(f"{subject.name}, {services} Services, run {run + 1}")
-            for result in dataplane.run(subject, services, arguments.seconds, progress):
-                runs.setdefault((result.subject, f"{services:,}", result.to), []).append(result)
-    return _report(arguments.output, ["mode", "services", "to"], dataplane.COLUMNS, runs)
-
-
-def _trace(subject: Subject, arguments: argparse.Namespace, progress: Progress) -> str:
-    runs: dict[tuple[str, ...], list[trace.Result]] = {}
-    for services in arguments.services:
-        for run in range(arguments.runs):
-            progress.of(f"{subject.name}, {services} Services, run {run + 1}")
-            result = trace.run(subject, services, arguments.traces, progress)
-            runs.setdefault((result.subject, f"{services:,}"), []).append(result)
-    return _report(arguments.output, ["mode", "services"], trace.COLUMNS, runs)
-
-
-def _top(subject: Subject, arguments: argparse.Namespace, progress: Progress) -> str:
-    runs: dict[tuple[str, ...], list[top.Result]] = {}
-    for services in arguments.services:
-        for run in range(arguments.runs):
-            progress.of(f"{subject.name}, {services} Services, run {run + 1}")
-            result = top.run(subject, services, arguments.seconds, progress)
-            runs.setdefault((result.subject, f"{services:,}"), []).append(result)
-    return _report(arguments.output, ["mode", "services"], top.COLUMNS, runs)
+_start_and_change = _table(
+    start_and_change.COLUMNS,
+    lambda subject, services, asked, progress: [
+        start_and_change.run(subject, services, asked.changes, asked.idle, progress)
+    ],
+)
+_sync = _table(
+    sync.COLUMNS,
+    lambda subject, services, asked, progress: [sync.run(subject, services, asked.changes, progress)],
+)
+_dataplane = _table(
+    dataplane.COLUMNS,
+    lambda subject, services, asked, progress: dataplane.run(subject, services, asked.seconds, progress),
+    "to",
+)
+_trace = _table(
+    trace.COLUMNS,
+    lambda subject, services, asked, progress: [trace.run(subject, services, asked.traces, progress)],
+)
+_top = _table(
+    top.COLUMNS,
+    lambda subject, services, asked, progress: [top.run(subject, services, asked.seconds, progress)],
+)
 
 
 def _report(
