@@ -46,7 +46,7 @@ def trace(
     port: Annotated[str, typer.Option("--to-port", help="The port, by name or number; without it, all.")] = "",
     via: Annotated[
         Via | None,
-        typer.Option(show_default=False, help="The kind of address; else the cluster IP, from outside the others."),
+        typer.Option(show_default=False, help="The kind of address; else cluster, with --from external the others."),
     ] = None,
     supposed: Annotated[
         list[str] | None, typer.Option("--if", help="KEY=VALUE: as if this were so; may be repeated. See below.")

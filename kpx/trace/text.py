@@ -58,8 +58,8 @@ def _endpoints(answer: Answer) -> Iterator[str]:
     for one in answer.endpoints:
         share = shares.get(str(one), 0.0)
         part = "not known" if share is None else f"{share:.1%}" if str(one) in shares else "none"
-        cells.append(["  " + str(one), state(one), f"{part} of new connections"])
-    yield f"\nendpoints\n{aligned(cells)}"
+        cells.append(["  " + str(one), state(one), part])
+    yield f"\nendpoints, and the part of new connections that each gets\n{aligned(cells)}"
 
 
 def _flows(answer: Answer) -> Iterator[str]:

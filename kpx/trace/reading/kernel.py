@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -27,6 +28,7 @@ from kpx.trace.tracing import trace
 T = TypeVar("T")
 
 _ATTEMPTS = 5
+_PAUSE_SECONDS = 0.1
 NO_RULES = "There are no rules of a service proxy here: neither kpx nor kube-proxy has made any."
 
 
@@ -114,6 +116,7 @@ def consistent(read: Callable[[], T], fingerprint: Callable[[], object]) -> T:
                 raise error
             return found
         before = after
+        time.sleep(_PAUSE_SECONDS)  # whoever changes them may be about to end
     raise CannotTrace(f"The rules changed during each of {_ATTEMPTS} attempts to read them: try again.")
 
 
