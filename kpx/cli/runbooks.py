@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from kpx.cli.application import BUNDLE, KUBECONFIG, MANIFESTS, NODE, TIMEOUT, alone, app
+from kpx.cli.application import (
+    ALL_NODES,
+    BUNDLE,
+    KPX_PODS,
+    KUBECONFIG,
+    MANIFESTS,
+    NODE,
+    PODS,
+    TIMEOUT,
+    alone,
+    app,
+    on_all_nodes,
+)
 
 
 class DoctorOutput(Enum):
@@ -43,6 +55,8 @@ def doctor(
     node: NODE = "",
     timeout: TIMEOUT = 10.0,
     bundle: BUNDLE = "",
+    all_nodes: ALL_NODES = False,
+    kpx_pods: KPX_PODS = PODS,
 ) -> None:
     """Run the runbooks on this node: what is wrong, the evidence, why it matters, and what mends it.
 
@@ -63,6 +77,8 @@ def doctor(
 
     kpx doctor explain KPX-CT-001
 
+    kpx doctor --all-nodes -o json        every node's findings; fixes are made on a node only
+
     The status is 0, 3 if something failed, 4 for warnings with --strict, 1 if
     it could not run, 2 for a mistake in the command; with -o npd it is 0, 1
     or 2, as a custom plugin of node-problem-detector has it.
@@ -71,7 +87,11 @@ def doctor(
     from kpx.tools.cluster import Options
 
     chosen = tuple(one.upper() for one in ids or ())
-    alone(bundle, kubeconfig=kubeconfig, manifests=manifests, node=node, fix=fix)
+    alone(bundle, kubeconfig=kubeconfig, manifests=manifests, node=node, fix=fix, all_nodes=all_nodes)
+    if all_nodes:
+        if fix or output not in (DoctorOutput.TEXT, DoctorOutput.JSON):
+            raise typer.BadParameter("--all-nodes only tells, as text or JSON: leave out --fix, -o junit and -o npd")
+        raise typer.Exit(on_all_nodes("doctor", kubeconfig, kpx_pods, timeout, as_json=output is DoctorOutput.JSON))
     wish = Wish(what, name, namespace, chosen, output.value, fix, yes, dry_run, strict, verbose, seconds)
     if bundle:
         from kpx.bundle import command as bundled

@@ -86,6 +86,21 @@ def test_every_node_answers_or_is_named(cluster: Cluster, node: Node, daemons: D
     assert ended.stderr == "kpx services: 2 of 3 nodes: no answer: node-b, node-c\n"
 
 
+def test_the_doctor_tells_of_every_node_and_mends_none(cluster: Cluster, node: Node, daemons: Daemons) -> None:
+    daemon = daemons.start(*node.command).synced()
+    cluster.server.execute = run_for_real(daemon.socket)
+
+    ended = cluster.kpx("doctor", "clusterip", "-o", "json", "--id", "KPX-PX-001")
+
+    assert ended.status == 1, "two nodes do not answer"
+    answer = json.loads(ended.stdout)["nodes"][0]
+    assert (answer["node"], answer["status"]) == ("node-a", 0)
+    assert [(one["id"], one["status"]) for one in answer["answer"]["findings"]] == [("KPX-PX-001", "pass")]
+    mending = cluster.kpx("doctor", "--fix", "--yes")
+    assert mending.status == 2
+    assert "--all-nodes only tells" in mending.stderr
+
+
 def test_the_text_of_each_node_stands_under_its_name(cluster: Cluster) -> None:
     cluster.server.put(pod("kpx-2", "node-b"))
     cluster.server.put(pod("kpx-3", "node-c"))
