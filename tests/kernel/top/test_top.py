@@ -12,7 +12,7 @@ from kpx.lab import Lab, namespaces
 from kpx.lab.topology import NODE
 from kpx.tools.cluster import Options
 from tests.kernel.daemon.conftest import FIXTURE, Daemons, Node, stock_rules
-from tests.kernel.daemon.places import started, within
+from tests.kernel.daemon.places import api_server, started, within, write_kubeconfig
 from tests.kernel.daemon.test_services_command import connect, traffic
 from tests.kernel.top.conftest import Driver, Named, drive
 
@@ -128,6 +128,30 @@ def test_a_daemon_that_is_killed_and_comes_back(place: Lab, node: Node, daemons:
         await top.once(lambda: "no kpx daemon answers" not in top.text, "the daemon to be there again")
 
     drive(place, scenario)
+
+
+def test_an_api_server_that_dies_while_packets_are_followed(
+    place: Lab, node: Node, daemons: Daemons, socket_path: Named, tmp_path: Path
+) -> None:
+    started(daemons, place, node, "nftables").end()
+    socket_path(tmp_path / "nobody.sock")
+    kubeconfig = tmp_path / "kubeconfig"
+    write_kubeconfig(kubeconfig, "http://127.0.0.1:8001")
+
+    async def scenario(top: Driver) -> None:
+        with api_server(place, node):
+            await top.until("from the API", "web:http")
+            await top.press("/", *"shop/web", "enter", "t")
+            await top.until("=> SENT")
+            await top.press("l")
+            await top.until("waiting for a new flow")
+        await top.until("cannot be connected to")
+        connect(place, "a11", "tcp", "10.96.100.1", 80, 1)
+        await top.until("=> ANSWERED")
+
+    drive(place, scenario, Options(kubeconfig=str(kubeconfig), node="node-a"))
+    assert "kpx-trace" not in within(place, "nft", "list", "tables")
+    assert not {"top-sampler", "top-live"} & {thread.name for thread in threading.enumerate()}
 
 
 def test_the_kernel_alone(place: Lab, node: Node, daemons: Daemons, socket_path: Named, tmp_path: Path) -> None:
