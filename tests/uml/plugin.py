@@ -1,7 +1,8 @@
 """A pytest plugin: the tests under tests/ipvs run in a guest, and their results appear as if they had run here.
 
 The host's pytest boots one guest for all of them as soon as they are collected, goes on with its own tests, and at last
-replays the reports that the guest's pytest has written. The plugin is the same in both.
+replays the reports that the guest's pytest has written. Where workers share the tests, one of them has all of the
+guest's, and boots it with the first. The plugin is the same in the host and in the guest.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ class Outside:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._folder = config.rootpath / "tests" / "ipvs"
+        self._worker = hasattr(config, "workerinput")
+        self._items: list[pytest.Item] = []
         self._guest: Guest | None = None
         self._left_out = 0
 
@@ -40,8 +43,8 @@ class Outside:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         items = [item for item in session.items if self._is_guests(item)]
-        # Last, so that no other test waits for the guest.
-        session.items.sort(key=self._is_guests)
+        if not self._worker:  # last, so that no other test waits for the guest
+            session.items.sort(key=self._is_guests)
         if not items or self._config.option.collectonly or session.testsfailed:
             return
         if reason := guest.missing():
@@ -51,11 +54,16 @@ class Outside:
             return
         for item in items:  # the time-out is the guest's: here they wait for one another
             item.add_marker(pytest.mark.timeout(0), append=False)
+        self._items = items
+        if not self._worker:
+            self._guest = self._booted()
+
+    def _booted(self) -> Guest:
         # It stays for a while, to look into, as a `tmp_path` does.
         folder = self._config._tmp_path_factory.mktemp("uml")
-        paths = list(dict.fromkeys(item.path for item in items))
-        nodeids = [item.nodeid for item in items]
-        self._guest = Guest(folder, self._config.rootpath, paths, nodeids, self._options())
+        paths = list(dict.fromkeys(item.path for item in self._items))
+        nodeids = [item.nodeid for item in self._items]
+        return Guest(folder, self._config.rootpath, paths, nodeids, self._options())
 
     def _options(self) -> list[str]:
         """The options that shape a report, as they were given here."""
@@ -76,8 +84,9 @@ class Outside:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
-        if not self._guest or not self._is_guests(item):
+        if not self._items or not self._is_guests(item):
             return None
+        self._guest = self._guest or self._booted()
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         for report in self._reports(self._guest, item):
             item.ihook.pytest_runtest_logreport(report=report)
