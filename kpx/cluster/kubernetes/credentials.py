@@ -82,7 +82,9 @@ def _load_kubeconfig(path: str, configuration: Configuration) -> None:
     except OSError as error:
         raise ClusterError(f"kubeconfig {path} cannot be read: {error.strerror}; check --kubeconfig") from error
     except Exception as error:  # the loader raises whatever a malformed file makes it stumble on
-        raise ClusterError(f"kubeconfig {path} cannot be used: {_first_line(error)}; check --kubeconfig") from error
+        stumbled = isinstance(error, (TypeError, AttributeError))  # whose words are of the loader, not of the file
+        reason = "it has not the form of a kubeconfig" if stumbled else _first_line(error)
+        raise ClusterError(f"kubeconfig {path} cannot be used: {reason}; check --kubeconfig") from error
 
 
 def _load_service_account(configuration: Configuration) -> None:

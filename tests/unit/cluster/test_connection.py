@@ -62,6 +62,14 @@ def test_a_token_file_is_read_again_when_its_token_no_longer_does(server: ApiSer
     ]
 
 
+@pytest.mark.parametrize("content", ["only words\n", "- a\n- list\n"])
+def test_a_file_that_is_no_kubeconfig_is_told_without_the_words_of_python(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "kubeconfig"
+    path.write_text(content)
+    with pytest.raises(ClusterError, match="cannot be used: it has not the form of a kubeconfig; check --kubeconfig"):
+        connect(str(path))
+
+
 @pytest.mark.parametrize("inline", [False, True])
 def test_a_client_certificate_and_a_ca(
     authority: Authority, tls_server: ApiServer, tmp_path: Path, inline: bool
