@@ -131,3 +131,14 @@ def test_from_mode_iptables(place: Lab, node: Node, daemons: Daemons) -> None:
         )
         stream.more()
         assert chains(place) >= IPVS_CHAINS
+
+
+def test_from_mode_ipvs_to_iptables(place: Lab, node: Node, daemons: Daemons) -> None:
+    """No first segment is lost, also where senders are limited; virtual servers stay as long as their connections."""
+    node.serve(*stock_objects())
+    StockIpvs(place).sync()
+    with streaming(place, STREAMED) as stream:
+        daemon = started(daemons, place, node, "iptables", **CONFIGURATION)
+        eventually(lambda: not chains(place) & IPVS_CHAINS, what="the rules of ipvs stay")
+        stream.more()
+        daemon.logs("virtual servers stay until their last connections end")

@@ -2,6 +2,8 @@
 
 Pure. Nothing that an edit does not name is touched. Its parts come in an order that is safe in between: what refuses
 packets in the filter table is there before the nat table stops translating them, and goes after it translates them.
+What drops senders that a Service does not accept is the exception: it waits for the nat table, which lets all others
+by. As long as virtual servers of IPVS still serve the address instead, it would drop those too.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
+from kpx.proxier.iptables import names
 from kpx.proxier.iptables.render import Line, PortRules
 
 
@@ -106,11 +109,12 @@ class Edit:
         rest = iter(edits)
         first = next(rest, Edit())
         yield from _section("mangle", first._writes("mangle"), first._removals("mangle"))
-        yield from _section("filter", first._writes("filter"))
+        yield from _section("filter", first._writes("filter", but=names.PROXY_FIREWALL))
         yield from _section("nat", first._writes("nat"), first._removals("nat"), _nat(rest))
-        yield from _section("filter", first._removals("filter"))
+        yield from _section("filter", first._puts("filter", of=names.PROXY_FIREWALL), first._removals("filter"))
 
-    def _writes(self, table: str) -> Iterator[str]:
+    def _writes(self, table: str, but: str = "") -> Iterator[str]:
+        """All that is written, `but` to a chain whose lines are put there later."""
         # The legacy program keeps chains sorted, and looks from the front for the place of a new one, and for the chain
         # of a rule: half of its time, if they come in no order.
         rewritten = sorted(
@@ -118,9 +122,14 @@ class Edit:
         )
         yield from (f":{chain} - [0:0]" for chain, _ in rewritten)
         yield from (f"-A {chain} {rule}" for chain, rules in rewritten for rule in rules)
-        # What is added is put in front, one by one: the last one first, so that they stand in order.
-        yield from (f"-I {line.chain} {line.rule}" for line in reversed(self._added) if line.table == table)
+        yield from self._puts(table, but=but)
         yield from (f"-A {line.chain} {line.rule}" for line in self._last if line.table == table)
+
+    def _puts(self, table: str, *, of: str = "", but: str = "") -> Iterator[str]:
+        """What is put in front, one by one: the last one first, so that they stand in order."""
+        for line in reversed(self._added):
+            if line.table == table and line.chain != but and of in ("", line.chain):
+                yield f"-I {line.chain} {line.rule}"
 
     def _removals(self, table: str) -> Iterator[str]:
         yield from (f"-D {line.chain} {line.rule}" for line in self._removed if line.table == table)

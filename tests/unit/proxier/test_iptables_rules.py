@@ -75,6 +75,25 @@ def test_a_change_writes_as_many_lines_whatever_the_number_of_services(services:
     assert len(lines) == 10 + 6 + 6 + 10 + 2
 
 
+def test_senders_are_dropped_only_where_the_others_are_let_by() -> None:
+    """What still serves the address, such as IPVS, would lose the others too."""
+    state = DesiredState(Family.IPV4, Viewpoint(node="n1"))
+    spec = {"type": "LoadBalancer", "clusterIP": "10.96.0.1", "loadBalancerSourceRanges": ["198.51.100.0/24"]}
+    status = {"loadBalancer": {"ingress": [{"ip": "192.0.2.10"}]}}
+    state.tracker.apply_service(service("shop/s", status=status, **spec))
+    state.tracker.apply_slice(endpoint_slice("shop/s-1", "10.244.1.1", of="s"))
+    (now,) = (render(one, SETTINGS) for one in state.take().now.values() if one)
+
+    lines = list(Edit.restore_input([Edit.between(NO_RULES, now)]))
+
+    (entrance,) = (at for at, line in enumerate(lines) if line.startswith("-I KUBE-SERVICES") and "-j KUBE-FW" in line)
+    (drop,) = (at for at, line in enumerate(lines) if line.startswith("-I KUBE-PROXY-FIREWALL"))
+    assert lines[drop - 1 : drop + 2] == ["*filter", lines[drop], "COMMIT"]
+    assert entrance < lines.index("COMMIT") < drop
+    back = list(Edit.restore_input([Edit.between(now, NO_RULES)]))
+    assert sum("KUBE-PROXY-FIREWALL" in line for line in back) == 1
+
+
 def test_rule_counts_are_kube_proxys() -> None:
     (frontends,) = desired().frontends.values()
 
