@@ -61,10 +61,16 @@ def trace(
     probe: Annotated[
         bool, typer.Option("--probe", help="Send a packet and follow it: --from node, pod, a pod's address, or a PID.")
     ] = False,
-    count: Annotated[int, typer.Option("--count", min=0, help="With --live: so many flows; 0 for no limit.")] = 0,
+    count: Annotated[
+        int | None,
+        typer.Option("--count", min=0, show_default=False, help="With --live: so many flows; without, no limit."),
+    ] = None,
     rate: Annotated[
-        int, typer.Option("--rate", min=1, max=10_000, help="Follow at most so many flows a second.")
-    ] = 100,
+        int | None,
+        typer.Option(
+            "--rate", min=1, max=10_000, show_default=False, help="With --live: at most so many flows a second (100)."
+        ),
+    ] = None,
     http: Annotated[str, typer.Option("--http", metavar="PATH", help="With --probe: ask for this by HTTP.")] = "",
     output: Annotated[Output, typer.Option("-o", "--output", help="How to print it.")] = Output.TEXT,
     kubeconfig: KUBECONFIG = "",
@@ -126,13 +132,15 @@ def trace(
     as_json = output is Output.JSON
     others = {"kubeconfig": kubeconfig, "manifests": manifests, "node": node, "kernel_only": kernel_only}
     alone(bundle, **others, live=live, probe=probe, http=http, watch=watch, **{"if": supposed})
+    if not live and (count is not None or rate is not None or timeout == 0):
+        raise typer.BadParameter("--count, --rate and an endless --timeout are for following: add --live")
     if live or probe or http:
         if supposed or watch is not None:
             raise typer.BadParameter("--if and -w are for rules, not for packets: leave out --live, --probe and --http")
         from kpx.trace.live import command as following
 
         options = Options(kubeconfig, manifests, node, kernel_only=kernel_only)
-        wanted = following.Wish(asked, live, probe, count, timeout, rate, http, as_json, every_hop)
+        wanted = following.Wish(asked, live, probe, count or 0, timeout, rate or 100, http, as_json, every_hop)
         raise typer.Exit(following.run(wanted, options))
     from kpx.trace.command import Wish, run
 

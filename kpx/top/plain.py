@@ -10,6 +10,7 @@ from typing import Any
 
 from kpx.tools.cluster import Options
 from kpx.tools.errors import OK, ToolError, UsageError
+from kpx.tools.reader import ended_with_reader
 from kpx.top import words
 from kpx.top.columns import Column, table_text
 from kpx.top.glyphs import ASCII
@@ -74,7 +75,8 @@ def run_plain(wish: Wish, options: Options) -> int:
         print(f"{plain([*summary.head(found, _WIDTH, ASCII), *summary.notices(found, _WIDTH, ASCII)])}\n")
         print(page.text(found) or "nothing")
         return OK
-    _say_changes(page, reader, focus, found, wish)
+    with ended_with_reader():
+        _say_changes(page, reader, focus, found, wish)
     return OK
 
 

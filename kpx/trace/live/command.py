@@ -14,6 +14,7 @@ from types import FrameType
 from kpx.kernel.iptables.program import IptablesError
 from kpx.tools.cluster import Options
 from kpx.tools.errors import OK, ToolError, UsageError, reported
+from kpx.tools.reader import ended_with_reader
 from kpx.trace import questions
 from kpx.trace.command import WRONG, notes, printable, style_here
 from kpx.trace.live import probe_text
@@ -126,9 +127,10 @@ def _show(trace: LiveTrace, wish: Wish) -> int:
     changed = f"; until the end, {', and '.join(trace.changes)}" if trace.changes else ""
     _say([f"following new flows{changed}", *trace.notes])
     try:
-        for flow in islice(trace.flows(seconds), wish.count or None):
-            outcomes[flow.outcome] += 1
-            print(encode(flow) if wish.as_json else printable(render(flow, style)), flush=True)
+        with ended_with_reader():
+            for flow in islice(trace.flows(seconds), wish.count or None):
+                outcomes[flow.outcome] += 1
+                print(encode(flow) if wish.as_json else printable(render(flow, style)), flush=True)
     except KeyboardInterrupt:
         pass
     _say([summary(outcomes, trace.lost)])

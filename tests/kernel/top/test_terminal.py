@@ -221,3 +221,16 @@ def test_light_traffic_in_a_lab_until_it_is_ended(opened: Opened, place: Lab) ->
 
     assert traffic.returncode == 0
     assert b"Traceback" not in told
+
+
+def test_text_ends_with_its_reader(place: Lab, node: Node, daemons: Daemons) -> None:
+    socket = started(daemons, place, node, "nftables").socket
+    command = ["env", f"KPX_SOCKET={socket}", "KUBECONFIG=", "HOME=/nowhere", *KPX, "top", "--plain", "-d", "1"]
+    with subprocess.Popen(lab.command(place.name, NODE, command), stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        try:
+            assert process.stdout.readline()
+            process.stdout.close()
+            assert process.wait(DEADLINE_SECONDS) == 0
+        finally:
+            process.kill()

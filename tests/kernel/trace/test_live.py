@@ -329,6 +329,30 @@ def test_nothing_stays_behind(planted: Planting, how: signal.Signals, next_one: 
     assert sysctl.read(LOGGER) == former
 
 
+def test_it_ends_with_its_reader(planted: Planting) -> None:
+    node = planted(NFTABLES)
+    command = [sys.executable, "-m", "kpx", "trace", f"{VIP}:80", "--live", "--timeout", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stderr
+        try:
+            wait_until(lambda: "kpx-trace" in tables(node))
+            assert any(b"following new flows" in line for line in process.stderr)
+            process.stdout.close()
+            assert process.wait(DEADLINE_SECONDS) == 0
+            assert b"Traceback" not in process.stderr.read()
+        finally:
+            process.kill()
+    assert "kpx-trace" not in tables(node)
+
+
+@pytest.mark.parametrize("words", [["--count", "3"], ["--rate", "5"], ["--timeout", "0"], ["--probe", "--count", "1"]])
+def test_what_is_for_following_alone_is_refused_elsewhere(words: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-m", "kpx", "trace", f"{VIP}:80", *words], capture_output=True, check=False)
+    assert done.returncode == 2
+    assert b"add --live" in done.stderr
+
+
 def test_where_conntrack_announces_nothing(planted: Planting, scenario_lab: Lab) -> None:
     planted(NFTABLES)
     sysctl.write("net/netfilter/nf_conntrack_events", 0)
