@@ -9,7 +9,8 @@ import pytest
 
 from kpx.kernel import sysctl
 from kpx.kernel.network_namespaces import entered
-from tests.kernel.doctor.clinic import NOT_TRIED, Clinic, clinic, found_and_mended, healthy, healthy_service
+from kpx.lab.faults.catalogue import FAULTS
+from tests.kernel.doctor.clinic import NOT_TRIED, QUICK, Clinic, clinic, found_and_mended, healthy, healthy_service
 
 # The network namespace in which the limit may be changed.
 _FIRST = Path("/proc/1/ns/net")
@@ -22,10 +23,7 @@ def ipvs() -> Iterator[Clinic]:
         yield made
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["service-rule-missing", "endpoint-rule-missing", "masquerade-missing", "firewall", "foreign-dnat", "old-rules"],
-)
+@pytest.mark.parametrize("name", [one for one in QUICK if "ipvs" in FAULTS[one].modes])
 def test_a_fault(ipvs: Clinic, name: str) -> None:
     found_and_mended(ipvs, name, alone=True)
 

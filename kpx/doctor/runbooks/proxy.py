@@ -272,7 +272,7 @@ def left_out(facts: Facts, subject: Subject) -> Iterator[Result]:
                 Evidence(f"{where} is {lost.owner}'s", "the daemon's conflicts"),
                 subject=f"{namespace}/{rest.partition(':')[0]}",
                 fix=fixes.by_hand(
-                    "give one of the two another address or node port",
+                    "give one of the two another address or node port; for another cluster IP it has to be made anew",
                     ("kubectl", "edit", "service", "--namespace", namespace, rest.partition(":")[0]),
                 ),
             )
