@@ -2,7 +2,7 @@
 
 from hypothesis import settings
 
-pytest_plugins = ["tests.uml.plugin", "tests.workers", "tests.packets.fixtures"]
+pytest_plugins = ["tests.workers", "tests.uml.plugin", "tests.packets.fixtures"]
 
 # No test asserts a time: a busy machine is slow.
 settings.register_profile("kpx", deadline=None)

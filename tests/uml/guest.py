@@ -16,6 +16,8 @@ from tests.uml import journal
 RUNNER = Path(__file__).with_name("uml-run")
 # Where the host's pytest and the guest's meet: the variable of this name leads to the folder.
 FOLDER = "KPX_UML_FOLDER"
+# Where the tests are that run in a guest.
+TESTS = "tests/ipvs"
 SELECTED, JOURNAL, OUTPUT = "selected.json", "journal", "output"
 
 # The guest is ten times as slow as its host where it starts processes, and the host may be busy.

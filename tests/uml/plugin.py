@@ -1,8 +1,8 @@
 """A pytest plugin: the tests under tests/ipvs run in a guest, and their results appear as if they had run here.
 
 The host's pytest boots one guest for all of them as soon as they are collected, goes on with its own tests, and at last
-replays the reports that the guest's pytest has written. Where workers share the tests, one of them has all of the
-guest's, and boots it with the first. The plugin is the same in the host and in the guest.
+replays the reports that the guest's pytest has written. Where workers share the tests, a worker boots a guest with the
+first test of those that are to share one. The plugin is the same in the host and in the guest.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Literal
 
 import pytest
 
+from tests import workers
 from tests.uml import guest, journal
 from tests.uml.guest import Guest, GuestFailed
 
@@ -31,10 +32,11 @@ class Outside:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._folder = config.rootpath / "tests" / "ipvs"
+        self._folder = config.rootpath / guest.TESTS
         self._worker = hasattr(config, "workerinput")
-        self._items: list[pytest.Item] = []
-        self._guest: Guest | None = None
+        # By what they share: the tests of each guest, and the guests that were booted.
+        self._items: dict[str, list[pytest.Item]] = {}
+        self._guests: dict[str, Guest] = {}
         self._left_out = 0
 
     def _is_guests(self, item: pytest.Item) -> bool:
@@ -54,16 +56,25 @@ class Outside:
             return
         for item in items:  # the time-out is the guest's: here they wait for one another
             item.add_marker(pytest.mark.timeout(0), append=False)
-        self._items = items
+        for item in items:
+            self._items.setdefault(self._company(item), []).append(item)
         if not self._worker:
-            self._guest = self._booted()
+            self._guest_of(items[0])
 
-    def _booted(self) -> Guest:
-        # It stays for a while, to look into, as a `tmp_path` does.
-        folder = self._config._tmp_path_factory.mktemp("uml")
-        paths = list(dict.fromkeys(item.path for item in self._items))
-        nodeids = [item.nodeid for item in self._items]
-        return Guest(folder, self._config.rootpath, paths, nodeids, self._options())
+    def _company(self, item: pytest.Item) -> str:
+        return workers.company(item.nodeid) if self._worker else guest.TESTS
+
+    def _guest_of(self, item: pytest.Item) -> Guest:
+        """The guest that runs a test; boots it, if none of its tests was asked for before."""
+        company = self._company(item)
+        if company not in self._guests:
+            items = self._items[company]
+            # It stays for a while, to look into, as a `tmp_path` does.
+            folder = self._config._tmp_path_factory.mktemp("uml")
+            paths = list(dict.fromkeys(item.path for item in items))
+            nodeids = [item.nodeid for item in items]
+            self._guests[company] = Guest(folder, self._config.rootpath, paths, nodeids, self._options())
+        return self._guests[company]
 
     def _options(self) -> list[str]:
         """The options that shape a report, as they were given here."""
@@ -79,16 +90,15 @@ class Outside:
         try:
             return (yield)
         finally:
-            if self._guest and nextitem and self._is_guests(nextitem):
+            if self._items and nextitem and self._is_guests(nextitem):
                 item.session._setupstate.teardown_exact(None)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
         if not self._items or not self._is_guests(item):
             return None
-        self._guest = self._guest or self._booted()
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        for report in self._reports(self._guest, item):
+        for report in self._reports(self._guest_of(item), item):
             item.ihook.pytest_runtest_logreport(report=report)
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
@@ -108,8 +118,8 @@ class Outside:
         return report
 
     def pytest_unconfigure(self) -> None:
-        if self._guest:
-            self._guest.stop()
+        for running in self._guests.values():
+            running.stop()
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self._left_out:

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[3]
 CONFTEST = """
 from pathlib import Path
 from tests.uml import guest
-pytest_plugins = ["tests.uml.plugin"]
+pytest_plugins = ["tests.workers", "tests.uml.plugin"]
 guest.RUNNER = Path("runner").absolute()
 guest.missing = lambda: None
 """
@@ -34,6 +34,15 @@ import os
 
 def test_here():
     assert "UML_RUN" not in os.environ
+"""
+THERE = """
+import os
+from pathlib import Path
+
+def test_there():
+    assert os.environ["UML_RUN"] == "1"
+    with open("guests", "a") as guests:
+        guests.write(f"{Path(__file__).stem} {os.getpid()}\\n")
 """
 
 
@@ -128,6 +137,37 @@ def test_broken(broken, name):
     in_order(output, "test_known XFAIL", "test_broken[a b] ERROR", "ERRORS", "RuntimeError: no fixture")
     in_order(output, "FAILURES", '>       assert os.environ["UML_RUN"] == "2"', "assert '1' == '2'", "said there")
     in_order(output, "SKIPPED [1] tests/ipvs/test_a.py:", "1 failed, 1 passed, 1 skipped, 1 xfailed, 2 errors")
+
+
+def test_each_guest_is_one_workers(project: Project) -> None:
+    for name in ("test_a", "test_b", "test_scenarios"):
+        project.write(f"tests/ipvs/{name}.py", THERE)
+        project.write(f"tests/{name}_here.py", HERE)
+
+    in_order(project.pytest("-n", "2"), "7 passed")
+
+    said = dict(line.split() for line in (project.root / "guests").read_text().splitlines())
+    assert said.keys() == {"test_a", "test_b", "test_scenarios"}
+    assert said["test_a"] == said["test_b"] != said["test_scenarios"]
+
+
+def test_a_worker_goes_on_with_what_runs_here(project: Project) -> None:
+    """The fixtures of what ran before the guest's tests have ended, and those that come after have their own."""
+    fixture = """
+import pytest
+
+@pytest.fixture(scope="module")
+def made():
+    yield
+
+def test_it(made):
+    pass
+"""
+    project.write("tests/ipvs/test_a.py", THERE)
+    project.write("tests/first/test_first.py", fixture)
+    project.write("tests/last/test_last.py", fixture)
+
+    in_order(project.pytest("-n", "1"), "4 passed")
 
 
 def test_only_what_is_selected_runs_there(project: Project) -> None:
