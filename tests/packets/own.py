@@ -41,7 +41,7 @@ from tests.packets.node import Node, Variant
 from tests.packets.scenario import Object
 
 T = TypeVar("T")
-_DEADLINE_SECONDS = 5.0
+_DEADLINE_SECONDS = 30.0
 
 
 class Kpx:

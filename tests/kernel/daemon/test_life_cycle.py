@@ -11,10 +11,11 @@ import pytest
 
 from kpx import lab
 from kpx.kernel.iptables.program import Variant
+from kpx.kernel.nft.listener import Listener
 from kpx.lab import Lab, namespaces, objects
 from kpx.lab.topology import NODE, Topology
 from tests.kernel.daemon.conftest import FIXTURE, Daemons, Node, fixture_objects, lab_of, stock_rules
-from tests.kernel.daemon.process import HEALTHZ, Daemon, eventually
+from tests.kernel.daemon.process import DEADLINE_SECONDS, HEALTHZ, Daemon, eventually
 from tests.kernel.daemon.traffic import Target, streaming
 from tests.unit.cluster.objects import endpoint_slice, service
 
@@ -82,8 +83,11 @@ def test_a_kill_in_the_middle_of_writing(variant: Variant, place: Lab, node: Nod
     before = rules(place, variant)
     objects.write_manifests(node.manifests, place.topology, MANY)
     with streaming(place) as stream:
-        daemon = started(daemons, place, node)
-        eventually(lambda: served_by_the_stopped(place, daemon) > FIRST)
+        with namespaces.entered(place.namespace(NODE)):
+            listener = Listener(only_commits=True)
+        with listener:
+            daemon = started(daemons, place, node)
+            stopped_amid(place, daemon, listener)
         daemon.end(signal.SIGKILL)
         assert served(place) < MANY
         stream.more()
@@ -98,13 +102,14 @@ def served(place: Lab) -> int:
     return len(re.findall("^-A KUBE-SERVICES .*scale/scale-", within(place, "iptables-save", "-t", "nat"), re.M))
 
 
-def served_by_the_stopped(place: Lab, daemon: Daemon) -> int:
-    """The same, with the daemon stopped while it is counted: it stays so where there are more than at first."""
-    daemon.process.send_signal(signal.SIGSTOP)
-    count = served(place)
-    if count <= FIRST:
+def stopped_amid(place: Lab, daemon: Daemon, listener: Listener) -> None:
+    """Stop the daemon once it has written a part: it is counted after each commit only, so that it gets that far."""
+    while True:
+        assert listener.receive(DEADLINE_SECONDS), daemon.log
+        daemon.process.send_signal(signal.SIGSTOP)
+        if served(place) > FIRST:
+            return
         daemon.process.send_signal(signal.SIGCONT)
-    return count
 
 
 LATE = (

@@ -46,7 +46,7 @@ LOGGER = "net/netfilter/nf_log/2"
 RATE = 1000
 ALONE = Options(kernel_only=True)
 FLOWS, NOISE = 100, 20_000
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = 40.0
 
 
 def live(*targets: str, sender: str = "", folder: Path | None = None) -> LiveTrace:

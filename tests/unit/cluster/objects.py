@@ -12,7 +12,7 @@ import yaml
 from kpx.cluster.events import Applied, Event, Key, Rejected, Removed, Synced
 from kpx.cluster.objects import Kind, Object, Service
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 
 
 def service(name: str, address: str = "10.96.0.1", *, namespace: str = "default", **spec: Any) -> dict[str, Any]:
