@@ -8,12 +8,29 @@ from typing import Annotated
 
 import typer
 
+from kpx import __version__
+
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="A kube-proxy that you can see through: node proxy, tracer and troubleshooting toolkit.",
 )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"kpx {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def kpx(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 class Output(Enum):

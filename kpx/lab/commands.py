@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from kpx.lab import lifecycle
 from kpx.lab.demo import Result, visit
@@ -69,9 +71,10 @@ def status(name: str, *, as_json: bool) -> int:
 
 
 def execute(name: str, place: str, command: Sequence[str]) -> int:
-    """`kpx lab exec`: becomes the program; returns only if that fails."""
+    """`kpx lab exec`: becomes the program; returns only if that fails. Finds `kpx` where this one runs from, too."""
 
     def run() -> int:
+        os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)])
         if not shutil.which(command[0]):
             raise LabError(f"there is no program {command[0]!r}")
         lifecycle.exec(name, place, command)

@@ -18,7 +18,7 @@ from kpx.lab.state import State
 from kpx.lab.topology import namespaces_of
 from kpx.net import Family
 
-_SECONDS = 20.0
+_SECONDS = 40.0
 PORTS = {"tcp": 8080, "udp": 53}
 
 
@@ -129,6 +129,13 @@ def test_a_program_of_a_lab_does_not_remove_it(small: Lab) -> None:
     assert done.returncode == 1
     assert "leave it, and run" in done.stderr
     assert lab.status(small.name).healthy
+
+
+def test_kpx_is_found_in_a_place_though_it_is_in_no_folder_for_programs(small: Lab) -> None:
+    words = [sys.executable, "-m", "kpx", "lab", "exec", "--name", small.name, "node", "kpx", "--version"]
+    environment = {**os.environ, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split()[:1]) == (0, ["kpx"]), done.stderr
 
 
 def test_an_unknown_place_is_told(small: Lab) -> None:
