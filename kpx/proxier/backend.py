@@ -8,6 +8,7 @@ from typing import Protocol
 
 from kpx.proxier.desired import Delta
 from kpx.proxier.frontends import Frontends, ServicePortName
+from kpx.proxier.phases import Phase
 
 
 class BackendError(Exception):
@@ -46,6 +47,9 @@ class Backend(Protocol):
 
     def drifted(self) -> str | None:
         """What others have done to our rules since the last call, in words, or None. Cheap: called every second."""
+
+    def phases(self) -> dict[Phase, float]:
+        """The seconds that the last sync spent on reading and on writing the kernel, whether it succeeded or not."""
 
     def tend(self) -> None:
         """Finish what had to wait, such as the draining of real servers. Cheap: called every second or so."""

@@ -19,6 +19,7 @@ from kpx.proxier.desired import Delta, DesiredState, merged
 from kpx.proxier.frontends import ServiceName
 from kpx.proxier.latency import Triggers
 from kpx.proxier.observer import Observer, Sync
+from kpx.proxier.phases import Phase, Phases
 from kpx.proxier.runner import SyncSchedule
 from kpx.proxier.services import InvalidObject
 
@@ -57,6 +58,7 @@ class FamilyProxier:
         self._schedule = schedule
         self._observer = observer
         self._clocks = clocks
+        self._phases = Phases(clocks.monotonic)
         self._triggers = Triggers(since=clocks.wall())
         self._unsynced = Delta({}, {})
         self._last_full: float | None = None
@@ -166,7 +168,8 @@ class FamilyProxier:
         """Bring the kernel to the desired state now. Never raises for what a kernel or a program refuses."""
         self._schedule.started()
         start = self._clocks.monotonic()
-        delta = self._desired.take()
+        with self._phases.timed(Phase.DECIDE):
+            delta = self._desired.take()
         for conflict in delta.conflicts:
             logger.warning("Service %s", conflict)
         self._unsynced = merged(self._unsynced, delta)
@@ -176,12 +179,14 @@ class FamilyProxier:
         except BackendError as failure:
             error = str(failure)
         end = self._clocks.monotonic()
+        phases = self._phases.take() | self._backend.phases()
         self._schedule.finished(end, ok=outcome is not None)
         found = self._found(outcome, start)
         sync = Sync(
             family=self.family,
             full=bool(self._unknown) or self._doubtful(start),
             seconds=end - start,
+            phases={**phases, Phase.RENDER: max(end - start - sum(phases.values()), 0.0)},
             delta=self._unsynced,
             frontends=self._desired.frontends,
             outcome=outcome,

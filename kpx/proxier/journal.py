@@ -21,6 +21,7 @@ from kpx.proxier.desired import Conflict
 from kpx.proxier.frontends import Frontends, ServicePortName
 from kpx.proxier.health import rfc3339
 from kpx.proxier.observer import Observer, Sync
+from kpx.proxier.phases import Phase
 from kpx.proxier.published import DriftRecord, FamilyState, LostAddress, RejectedObject, SyncRecord
 
 T = TypeVar("T")
@@ -168,4 +169,5 @@ def _sync_record(number: int, sync: Sync, ended: str) -> SyncRecord:
         error=sync.error,
         drift=sync.drift,
         repaired=sync.repaired,
+        phases={phase.value: round(sync.phases[phase], 6) for phase in Phase if phase in sync.phases},
     )

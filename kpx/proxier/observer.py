@@ -11,6 +11,7 @@ from kpx.net import Family
 from kpx.proxier.backend import Outcome
 from kpx.proxier.desired import Conflict, Delta
 from kpx.proxier.frontends import Frontends, ServicePortName
+from kpx.proxier.phases import Phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,8 @@ class Sync:
     each endpoint in the cluster to now. ``frontends`` is the state that the kernel was brought to, and ``conflicts``
     are the addresses that service ports do without: do not change them, and copy what is used on another thread.
     ``reason`` says why the sync was full, or why there was one. ``drift`` says what others did to our rules, if that
-    was noticed, and ``repaired`` what was found to be wrong and mended, line by line.
+    was noticed, and ``repaired`` what was found to be wrong and mended, line by line. ``phases`` are
+    the parts of ``seconds``.
     """
 
     family: Family
@@ -36,6 +38,7 @@ class Sync:
     latencies: tuple[float, ...] = ()
     conflicts: Mapping[ServicePortName, frozenset[Conflict]] = field(default_factory=dict)
     reason: str = ""
+    phases: Mapping[Phase, float] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:

@@ -118,6 +118,7 @@ class SyncRecord(_Published, frozen=True):
     """One sync. ``changed`` service ports were to change, of which the first are named; ``drift`` is what others did.
 
     ``written`` are numbers of rules or elements, by table, and ``refused`` the service ports that the kernel refused.
+    ``phases`` are the seconds of the parts of the sync (`phases.Phase`), in their order.
     """
 
     number: int
@@ -133,6 +134,7 @@ class SyncRecord(_Published, frozen=True):
     error: str = ""
     drift: str = ""
     repaired: tuple[str, ...] = ()
+    phases: Mapping[str, float] = msgspec.field(default_factory=dict)
 
 
 class DriftRecord(_Published, frozen=True):

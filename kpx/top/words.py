@@ -38,6 +38,13 @@ def duration(seconds: float | None) -> str:
     return f"{seconds:.0f}s"
 
 
+def took(seconds: float) -> str:
+    """What work took, to two digits or more: ``0.2ms``, ``17ms``, ``1.4s``, ``12s``."""
+    if seconds < 0.00995:
+        return f"{seconds * 1000:.1f}ms"
+    return f"{seconds:.1f}s" if 0.9995 <= seconds < 9.95 else duration(seconds)
+
+
 def moment(text: str) -> float | None:
     """An RFC 3339 time as Unix seconds; None for none."""
     try:

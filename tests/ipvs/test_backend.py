@@ -14,6 +14,7 @@ from kpx.net import Family
 from kpx.proxier.backend import BackendError
 from kpx.proxier.desired import DesiredState
 from kpx.proxier.ipvs.servers import Changes, Refused, Servers
+from kpx.proxier.phases import Phase
 from kpx.proxier.plan import Viewpoint
 from tests.ipvs.worlds import (
     EXAMPLE,
@@ -43,6 +44,17 @@ def test_makes_the_virtual_servers_that_kube_proxy_makes() -> None:
 
     assert grouped() == grouped((EXAMPLE / "ipvsadm.txt").read_text())
     assert bound() == {"10.96.12.34", "10.96.40.1", "203.0.113.80", "10.96.77.5"}
+
+
+def test_a_sync_tells_how_long_it_read_and_wrote() -> None:
+    state = example()
+    with backend() as ours:
+        ours.sync(state.frontends)
+        assert min(ours.phases()[phase] for phase in (Phase.READ, Phase.WRITE)) > 0
+        state.take()
+        state.tracker.apply_service(service("shop/new", clusterIP="10.96.0.99"))
+        ours.update(state.take())
+        assert list(ours.phases()) == [Phase.WRITE]
 
 
 def test_makes_the_sets_that_kube_proxy_makes() -> None:

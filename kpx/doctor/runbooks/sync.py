@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from kpx.config.duration import Duration
@@ -66,12 +67,22 @@ def durations(facts: Facts, _: Subject) -> Iterator[Result]:
     if slowest is None:
         yield skipped("no sync was measured yet")
         return
-    evidence = Evidence(f"p99 at most {slowest:g} s since its start", f"{_METRICS}, {_BUCKETS}")
+    evidence = [Evidence(f"p99 at most {slowest:g} s since its start", f"{_METRICS}, {_BUCKETS}"), *_phases(facts)]
     if slowest <= _NOTICE:
-        yield passed(f"99 of 100 take at most {slowest:g} s", evidence)
+        yield passed(f"99 of 100 take at most {slowest:g} s", *evidence)
         return
     status = Status.FAIL if slowest > _ACT else Status.WARN if slowest > _ALERT else Status.INFO
-    yield Result(status, f"99 of 100 take at most {slowest:g} s", (evidence,), fix=_other_mode(facts))
+    yield Result(status, f"99 of 100 take at most {slowest:g} s", tuple(evidence), fix=_other_mode(facts))
+
+
+def _phases(facts: Facts) -> Iterator[Evidence]:
+    """What the last syncs spent their time on, if the daemon tells: programs that write, or our own work."""
+    spent: Counter[str] = Counter()
+    for one in facts.syncs().syncs:
+        spent.update(one.phases)
+    if total := sum(spent.values()):
+        shares = ", ".join(f"{name} {share / total:.0%}" for name, share in spent.items())
+        yield Evidence(f"of the time of the last syncs: {shares}", "what the daemon tells of each sync")
 
 
 def _percentile(metrics: Mapping[str, list[tuple[Mapping[str, str], float]]], wanted: float) -> float | None:

@@ -20,6 +20,7 @@ from kpx.proxier.iptables.render import NO_RULES, PortRules, refuses, render
 from kpx.proxier.iptables.settings import Settings
 from kpx.proxier.iptables.skeleton import skeleton_rules
 from kpx.proxier.iptables.watched import WatchedTables, named
+from kpx.proxier.phases import Phase, Phases
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +74,7 @@ class IptablesBackend:
         self._owned: Counter[str] = Counter()
         self._written: Counter[str] = Counter()
         self._tables = WatchedTables(iptables, concerns)
+        self._phases = Phases()
 
     def close(self) -> None:
         """Stop watching the tables; the rules stay."""
@@ -103,7 +105,8 @@ class IptablesBackend:
         return Outcome(dict(self._written), dict(self._owned), refused, comparison.differences, comparison.count)
 
     def _read(self) -> Comparison:
-        return Comparison(self._tables.read(keep_text))
+        with self._phases.timed(Phase.READ):
+            return Comparison(self._tables.read(keep_text))
 
     def _sync(self, frontends: Mapping[ServicePortName, Frontends]) -> Comparison:
         """Make the kernel match, whatever is there; raises `_Refusal` where it refuses service ports."""
@@ -154,6 +157,9 @@ class IptablesBackend:
         except IptablesError as error:
             raise BackendError(str(error)) from error
         return self.sync({port: one for port, one in after.items() if one is not None})
+
+    def phases(self) -> dict[Phase, float]:
+        return self._phases.take()
 
     def tend(self) -> None:
         """Nothing waits in this mode."""
@@ -213,7 +219,8 @@ class IptablesBackend:
     def _write(self, ports: Collection[ServicePortName], edits: Iterable[Edit]) -> None:
         try:
             written: Counter[str] = Counter()
-            self._tables.edit(_counted(edits, written))
+            with self._phases.timed(Phase.WRITE):
+                self._tables.edit(_counted(edits, written))
         except IptablesError as error:
             if self._broken():
                 raise
@@ -237,7 +244,8 @@ class IptablesBackend:
 
     def _edit(self, edit: Edit) -> None:
         """Make an edit; chains that it deletes and rules of others hold are emptied."""
-        self._tables.remove(edit)
+        with self._phases.timed(Phase.WRITE):
+            self._tables.remove(edit)
         self._written.update(_counts(edit))
 
 

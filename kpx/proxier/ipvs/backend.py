@@ -32,6 +32,7 @@ from kpx.proxier.ipvs.rules import FOOTPRINT, Comparison, between, built_in, com
 from kpx.proxier.ipvs.servers import Servers
 from kpx.proxier.ipvs.settings import Settings
 from kpx.proxier.ipvs.skeleton import Chains, chains
+from kpx.proxier.phases import Phase, Phases
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +72,7 @@ class IpvsBackend:
         self._chains: Chains = {}
         self._installed: dict[ServicePortName, Frontends] = {}
         self._next_drain = 0.0
+        self._phases = Phases(clock)
         # Entries that a set does not take: it is full.
         self._lacking: Counter[IpSet] = Counter()
 
@@ -82,6 +84,9 @@ class IpvsBackend:
     def service_cidrs(self, networks: tuple[str, ...]) -> bool:
         del networks  # nothing in this mode depends on them
         return False
+
+    def phases(self) -> dict[Phase, float]:
+        return self._phases.take()
 
     def tend(self) -> None:
         now = self._clock()
@@ -100,7 +105,8 @@ class IpvsBackend:
             self._lacking.clear()
             edit, rules, told = self._compared()
             refused = self._owners(self._apply(edit, rules.first))
-            self._tables.edit([rules.last])
+            with self._phases.timed(Phase.WRITE):
+                self._tables.edit([rules.last])
             if refused and (refused := self._refused_again()):
                 self._leave_out(refused)
         return self._outcome(edit, RulesEdit.merged((rules.first, rules.last)), refused, told)
@@ -155,23 +161,24 @@ class IpvsBackend:
     def _compared(self) -> tuple[Edit, Comparison, list[str]]:
         """What differs in the kernel, and that in words; device and sets are made if they are not there."""
         family = self._settings.family
-        told = [f"interface {DEVICE} was missing"] if self._device.create() else []
-        edit = Edit(rules=True)
-        headers = self._sets.headers()
-        for one, wanted in self._ledger.members().items():
-            held = self._entries(one.spec(family), headers, told)
-            edit.entered += [member for member in wanted if member.entry not in held]
-            edit.taken_out += [Member(one, entry) for entry in held if Member(one, entry) not in wanted]
-        told += [f"entry {one.entry} was missing in set {one.set.in_family(family)}" for one in edit.entered]
-        told += [f"entry {one.entry} was left over in set {one.set.in_family(family)}" for one in edit.taken_out]
-        edit.servers, differences = self._servers.compare(self._ledger.servers)
-        bound, addresses = self._device.addresses(), self._ledger.addresses
-        edit.bound, edit.unbound = sorted(addresses - bound), sorted(bound - addresses)
-        told += differences
-        told += [f"address {one} was missing on {DEVICE}" for one in edit.bound]
-        told += [f"address {one} was left over on {DEVICE}" for one in edit.unbound]
-        rules = compare(self._tables.read(built_in), self._wanted_chains())
-        return edit, rules, told + rules.differences
+        with self._phases.timed(Phase.READ):
+            told = [f"interface {DEVICE} was missing"] if self._device.create() else []
+            edit = Edit(rules=True)
+            headers = self._sets.headers()
+            for one, wanted in self._ledger.members().items():
+                held = self._entries(one.spec(family), headers, told)
+                edit.entered += [member for member in wanted if member.entry not in held]
+                edit.taken_out += [Member(one, entry) for entry in held if Member(one, entry) not in wanted]
+            told += [f"entry {one.entry} was missing in set {one.set.in_family(family)}" for one in edit.entered]
+            told += [f"entry {one.entry} was left over in set {one.set.in_family(family)}" for one in edit.taken_out]
+            edit.servers, differences = self._servers.compare(self._ledger.servers)
+            bound, addresses = self._device.addresses(), self._ledger.addresses
+            edit.bound, edit.unbound = sorted(addresses - bound), sorted(bound - addresses)
+            told += differences
+            told += [f"address {one} was missing on {DEVICE}" for one in edit.bound]
+            told += [f"address {one} was left over on {DEVICE}" for one in edit.unbound]
+            rules = compare(self._tables.read(built_in), self._wanted_chains())
+            return edit, rules, told + rules.differences
 
     def _entries(self, spec: SetSpec, headers: Mapping[str, Header], told: list[str]) -> set[Entry]:
         """The entries of one of our sets, which is made if it is not there, or replaced if it is of another type."""
@@ -192,15 +199,16 @@ class IpvsBackend:
         In an order in which every moment is safe: who is masqueraded or refused is settled before an address answers,
         and an endpoint goes after those that take its place have come.
         """
-        self._change_sets(edit.filling, add=True)
-        self._tables.edit([rules])
-        if edit.rules:
-            self._chains = self._wanted_chains()
-        refused = self._servers.put(edit.servers)
-        self._tell_refused(self._device.change(edit.bound, edit.unbound))
-        refused |= self._servers.remove(edit.servers)
-        self._change_sets(edit.emptying, add=False)
-        return refused
+        with self._phases.timed(Phase.WRITE):
+            self._change_sets(edit.filling, add=True)
+            self._tables.edit([rules])
+            if edit.rules:
+                self._chains = self._wanted_chains()
+            refused = self._servers.put(edit.servers)
+            self._tell_refused(self._device.change(edit.bound, edit.unbound))
+            refused |= self._servers.remove(edit.servers)
+            self._change_sets(edit.emptying, add=False)
+            return refused
 
     def _change_sets(self, members: list[Member], *, add: bool) -> None:
         family = self._settings.family

@@ -29,6 +29,7 @@ from kpx.proxier.nftables.reading import NOTHING_HELD, Held, read
 from kpx.proxier.nftables.settings import Settings
 from kpx.proxier.nftables.skeleton import TABLE, skeleton_rules, skeleton_sets
 from kpx.proxier.nftables.watch import Watch
+from kpx.proxier.phases import Phase, Phases
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ class NftablesBackend:
         self._watch = Watch(settings.table, nft.port)
         self._foreign = ""
         self._unremoved = False
+        self._phases = Phases()
 
     def close(self) -> None:
         """Let go of the kernel; the rules stay."""
@@ -110,7 +112,9 @@ class NftablesBackend:
         )
         self._installed.update((port, now) for port, now in delta.now.items() if now is not None)
         with _translated():
-            edit.carry(self._counters(edit))
+            with self._phases.timed(Phase.READ):
+                counters = self._counters(edit)
+            edit.carry(counters)
             try:
                 self._apply(edit)
             except TransactionRefused as error:
@@ -118,6 +122,9 @@ class NftablesBackend:
                 v(2, logger, "%s rules are compared anew: %s", self._settings.family.value, error)
                 return self.sync(self._installed)
         return self._outcome(edit)
+
+    def phases(self) -> dict[Phase, float]:
+        return self._phases.take()
 
     def tend(self) -> None:
         """Nothing waits in this mode."""
@@ -131,7 +138,8 @@ class NftablesBackend:
 
         A table that cannot be edited to fit counts as none: it is made anew.
         """
-        held = self._read()
+        with self._phases.timed(Phase.READ):
+            held = self._read()
         for found in (held, NOTHING_HELD) if held.fits() else (NOTHING_HELD,):
             self._ledger, edit = Ledger(self._containers, found), Edit()
             self._compare(frontends, found.spots(self._containers), self._ledger, edit)
@@ -177,8 +185,10 @@ class NftablesBackend:
         operations = [*edit.operations(self._containers)]
         if anew:
             operations[:0] = [*destroy(TABLE), add(TABLE)]
-        self._nft.apply(Transaction(self._settings.table, tuple(operations)))
-        self._remove_unused()
+        transaction = Transaction(self._settings.table, tuple(operations))
+        with self._phases.timed(Phase.WRITE):
+            self._nft.apply(transaction)
+            self._remove_unused()
 
     def _remove_unused(self) -> None:
         """In a transaction of its own: before Linux 6.2 a chain is busy until its last reference is long gone."""

@@ -21,7 +21,7 @@ def columns() -> list[Column[SyncRecord]]:
         Column("TIME", lambda one: words.clock(words.moment(one.ended)), 8, key=lambda one: one.number, largest=True),
         Column("FAMILY", lambda one: one.family.value, 6, rank=1),
         Column("SYNC", lambda one: "full" if one.full else "part", 4, rank=2),
-        Column("TOOK", lambda one: words.duration(one.seconds), 5, 0, lambda one: one.seconds, 0, True, True),
+        Column("TOOK", lambda one: words.took(one.seconds), 5, 0, lambda one: one.seconds, 0, True, True),
         Column("CHANGED", lambda one: str(one.changed), 7, 0, lambda one: one.changed, 0, True, True),
         Column("WROTE", lambda one: str(sum(one.written.values())), 6, 0, _wrote, 0, True, True),
         Column("WHAT", what, 14, 200, mark=_painted),
@@ -84,7 +84,7 @@ def _stock(stock: StockSyncs, wall: float) -> Iterator[Line]:
     last = f"the last {words.duration(wall - stock.last)} ago" if stock.last else "none yet"
     yield line(
         Span("kube-proxy  ", "title"),
-        f"{stock.syncs} syncs, {last}, {words.duration(stock.mean_seconds)} each on average, {stock.failures} failures",
+        f"{stock.syncs} syncs, {last}, {words.took(stock.mean_seconds)} each on average, {stock.failures} failures",
     )
     if stock.queued > stock.last:
         yield line(Span(f"a change waits {words.duration(wall - stock.queued)}", "warn"))
@@ -99,7 +99,8 @@ def details(one: SyncRecord, width: int) -> list[Line]:
         "family": one.family.value,
         "kind": "full: all rules were compared" if one.full else "partial: only what changed",
         "why": one.reason,
-        "took": words.duration(one.seconds),
+        "took": words.took(one.seconds),
+        "phases": ", ".join(f"{name} {words.took(part)}" for name, part in one.phases.items()),
         "changed": f"{one.changed} service ports",
         "wrote": ", ".join(f"{count} {table}" for table, count in one.written.items()) or "nothing",
         "drift": one.drift,

@@ -37,6 +37,20 @@ def ask(daemon: Daemon, path: str) -> Any:
         return json.loads(answer.read())
 
 
+@pytest.mark.parametrize("mode", ["iptables", "nftables"])
+def test_a_sync_tells_its_phases(mode: str, place: Lab, node: Node, daemons: Daemons) -> None:
+    daemon = started(daemons, place, node, mode)
+
+    first = ask(daemon, "/v1/syncs")["syncs"][-1]
+    assert list(first["phases"]) == ["decide", "read", "render", "write"]
+    assert min(first["phases"].values()) > 0
+    assert sum(first["phases"].values()) == pytest.approx(first["seconds"], abs=1e-5)
+
+    node.write("late.yaml", service("late", "10.96.100.77"), endpoint_slice("late", "10.244.21.10"))
+    last = eventually(lambda: ask(daemon, "/v1/syncs")["syncs"][0], lambda one: "default/late" in str(one))
+    assert last["phases"]["write"] > 0
+
+
 def test_what_it_tells(place: Lab, node: Node, daemons: Daemons) -> None:
     daemon = started(daemons, place, node, "nftables")
 

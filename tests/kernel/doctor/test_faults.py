@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -70,6 +71,12 @@ def test_a_healthy_lab_in_mode_nftables(nftables: Clinic) -> None:
     healthy(nftables, NOT_TRIED | OF_IPVS)
     for service in ("shop/web", "shop/front", "shop/dns"):
         healthy_service(nftables, service)
+
+
+def test_what_syncs_spend_their_time_on_is_told(nftables: Clinic) -> None:
+    (told,) = nftables.doctor("sync", "--id", "KPX-SY-002").report["findings"]
+    (shares,) = [one["value"] for one in told["evidence"] if "last syncs" in one["value"]]
+    assert re.fullmatch(r"of the time of the last syncs: decide \d+%, read \d+%, render \d+%, write \d+%", shares)
 
 
 def test_a_healthy_lab_in_mode_iptables(iptables: Clinic) -> None:

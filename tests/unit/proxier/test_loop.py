@@ -17,6 +17,7 @@ from kpx.proxier.family import FULL_SYNC_SECONDS, Clocks, FamilyProxier
 from kpx.proxier.frontends import Frontends, ServicePortName
 from kpx.proxier.loop import Inbox, Loop, ProxyStopped, Stop, Verify
 from kpx.proxier.observer import Observer, Sync
+from kpx.proxier.phases import Phase
 from kpx.proxier.plan import Viewpoint
 from kpx.proxier.runner import SyncSchedule
 from tests.unit.proxier.objects import endpoint_slice, service
@@ -48,6 +49,9 @@ class Kernel:
             else:
                 self.held[port] = now
         return Outcome({}, {})
+
+    def phases(self) -> dict[Phase, float]:
+        return {Phase.WRITE: 0.25}
 
     def _fail(self, call: str) -> None:
         self.calls.append(call)

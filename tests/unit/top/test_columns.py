@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from kpx.top import words
 from kpx.top.columns import GAP, Column, Filter, Order, cell, fit, ordered, table_text
 
 COLUMNS: list[Column[dict[str, object]]] = [
@@ -87,3 +88,19 @@ def test_a_filter_that_is_no_expression() -> None:
 def test_a_table_as_text() -> None:
     assert table_text(ROWS[:1], COLUMNS) == "NAME  TYPE  RATE\nweb   x     9"
     assert table_text([], COLUMNS) == "NAME  TYPE  RATE"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (0.0, "0.0ms"),
+        (0.00994, "9.9ms"),
+        (0.00996, "10ms"),
+        (0.9996, "1.0s"),
+        (9.94, "9.9s"),
+        (9.96, "10s"),
+        (150.0, "2min"),
+    ],
+)
+def test_what_work_took_has_two_digits(seconds: float, told: str) -> None:
+    assert words.took(seconds) == told
