@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from kpx.net import Family, canonical_ip, family_of
@@ -12,7 +12,7 @@ from kpx.tools import cluster, names, pods
 from kpx.tools.cluster import Cluster, Only, Options, Untold
 from kpx.tools.errors import ToolError, UsageError
 from kpx.tools.kernel import Port
-from kpx.trace.target import BadTarget, Target, is_address, parse_target
+from kpx.trace.target import PROTOCOLS, BadTarget, Target, is_address, parse_target
 
 _POD = "pod/"
 _DEFAULT = "default"
@@ -77,7 +77,22 @@ def _address(asked: Asked, options: Options) -> Questions:
         told = cluster.wanted(options, Only(address=target.address, port=target.port))
     except Untold as error:
         return Questions((Question(target),), None, tuple(filter(None, (str(error),))))
-    return Questions((_with_pods(owned(target, told.ports, asked.sender), told),), told)
+    question = owned(target, told.ports, asked.sender)
+    said = question.wanted and asked.text.lower().endswith(f"/{target.protocol}")
+    others = () if said else tuple(_otherwise(question, told.ports, asked.sender))
+    return Questions((_with_pods(question, told),), told, others)
+
+
+def _otherwise(question: Question, ports: Sequence[Port], sender: str) -> Iterator[str]:
+    """The other protocols over which a Service answers there: one that is meant may be among them."""
+    target = replace(question.target, name="")
+    for protocol in PROTOCOLS:
+        other = replace(target, protocol=protocol)
+        found = owned(other, ports, sender)
+        if found.wanted is None or other == target:
+            continue
+        meant = f"{found.target.name} answers there over {protocol.upper()}: to see that, trace {other}"
+        yield meant if question.wanted else f"no Service has {target}, but {meant}"
 
 
 def owned(target: Target, ports: Iterable[Port], sender: str = "") -> Question:
