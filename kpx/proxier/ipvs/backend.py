@@ -72,7 +72,7 @@ class IpvsBackend:
         self._chains: Chains = {}
         self._installed: dict[ServicePortName, Frontends] = {}
         self._next_drain = 0.0
-        self._phases = Phases(clock)
+        self._phases = Phases()
         # Entries that a set does not take: it is full.
         self._lacking: Counter[IpSet] = Counter()
 
