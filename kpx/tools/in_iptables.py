@@ -1,6 +1,7 @@
 """The chains of mode iptables, of kpx and of kube-proxy alike: KUBE-SEP counts the connections of an endpoint.
 
-Pure but for `read`. Chains are found by their hashes; names are read from the comments of KUBE-SERVICES.
+Chains are found by their hashes; names are read from the comments of KUBE-SERVICES. Pure but for what begins
+with `read`.
 """
 
 from __future__ import annotations
@@ -10,9 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from kpx.kernel.iptables.program import Iptables, IptablesError, with_table
+from kpx.kernel.nft.connection import Nft
+from kpx.kernel.nft.expressions import Counter
+from kpx.kernel.nft.objects import Rule
+from kpx.kernel.nft.wire import TableName
 from kpx.net import Family
 from kpx.proxier.frontends import Frontends, Kind, Verdict
 from kpx.proxier.iptables import names
+from kpx.proxier.nftables.settings import NF_FAMILIES
 from kpx.tools.errors import ToolError
 from kpx.tools.kernel import Destination, Finds, Port, port_name
 
@@ -151,6 +157,29 @@ def read() -> IptablesHeld | None:
         return read_from({family: [_saving(one) for one in with_table(family, "nat")] for family in Family})
     except IptablesError as error:
         raise ToolError(f"the iptables rules cannot be read: {error}") from error
+
+
+def read_alone(ports: Iterable[Port]) -> IptablesHeld | None:
+    """What counts the connections of these service ports, and no more; None where iptables-nft holds none of it.
+
+    The legacy variant gives its tables as a whole only. Raises OSError.
+    """
+    found: dict[Family, Chains] = {}
+    with Nft() as nft:
+        for family, one in ports:
+            table = TableName(NF_FAMILIES[family], "nat")
+            for endpoint in one.reachable:
+                chain = names.endpoint_chain(one.port, endpoint)
+                rules = nft.rules(table, chain)
+                if rules:
+                    destination = endpoint.ip, endpoint.port
+                    found.setdefault(family, Chains()).endpoints[chain] = destination, _packets(rules[-1].value)
+    return IptablesHeld(found, {}) if found else None
+
+
+def _packets(translation: Rule) -> int:
+    """What the last rule of an endpoint's chain, which translates, has counted."""
+    return next((one.packets for one in translation.expressions if isinstance(one, Counter)), 0)
 
 
 Saving = Callable[[str], Iterable[str]]

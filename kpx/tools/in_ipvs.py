@@ -8,7 +8,7 @@ from kpx.kernel import links
 from kpx.kernel.ipvs.table import Ipvs, IpvsUnavailable
 from kpx.kernel.ipvs.types import RealServer, Virtual
 from kpx.kernel.links import InterfaceAddress
-from kpx.net import Family
+from kpx.net import Family, family_of
 from kpx.proxier.frontends import Frontends, Kind, ServicePortName
 from kpx.proxier.ipvs.names import DEVICE
 from kpx.tools.kernel import Destination, Finds, Port
@@ -59,7 +59,28 @@ def read() -> IpvsHeld | None:
     return read_from(servers, links.addresses())
 
 
+def read_alone(ports: Iterable[Port]) -> IpvsHeld | None:
+    """The virtual servers of these service ports alone; None where the kernel has no IPVS. Raises OSError."""
+    node = _of_node(links.addresses())
+    wanted = {
+        Virtual(address, frontend.port, frontend.protocol)
+        for family, one in ports
+        for frontend in one.frontends
+        for address in (node if frontend.address is None else (frontend.address,))
+        if family_of(address) is family
+    }
+    try:
+        with Ipvs() as ipvs:
+            return IpvsHeld({one: ipvs.reals(one) for one in wanted}, node)
+    except IpvsUnavailable:
+        return None
+
+
 def read_from(servers: Servers, addresses: Iterable[InterfaceAddress]) -> IpvsHeld | None:
     """A table on a node with these addresses."""
-    node = frozenset(one.address for one in addresses if one.interface != DEVICE)
-    return IpvsHeld(servers, node) if servers else None
+    return IpvsHeld(servers, _of_node(addresses)) if servers else None
+
+
+def _of_node(addresses: Iterable[InterfaceAddress]) -> frozenset[str]:
+    """The addresses that are the node's own, and not those of Services."""
+    return frozenset(one.address for one in addresses if one.interface != DEVICE)

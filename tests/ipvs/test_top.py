@@ -11,6 +11,7 @@ from tests.kernel.daemon.conftest import Daemons, Node, daemons, lab_of, node
 from tests.kernel.daemon.places import started
 from tests.kernel.daemon.test_services_command import connect
 from tests.kernel.top.conftest import Driver, Named, drive, socket_path
+from tests.kernel.top.test_counters import alone_as_with_the_others
 
 __all__ = ["daemons", "node", "socket_path"]
 
@@ -19,6 +20,11 @@ __all__ = ["daemons", "node", "socket_path"]
 def place() -> Iterator[Lab]:
     with lab_of() as made:
         yield made
+
+
+def test_counters_alone_as_with_the_others(place: Lab, node: Node, daemons: Daemons, socket_path: Named) -> None:
+    socket_path(started(daemons, place, node, "ipvs").socket)
+    alone_as_with_the_others(place, "ipvs")
 
 
 def test_the_tables_of_ipvs(place: Lab, node: Node, daemons: Daemons, socket_path: Named) -> None:

@@ -1,11 +1,12 @@
 """The new connections that the kernel counted for every endpoint, read again and again.
 
-In kpx's mode nftables only the counters are read; in other modes the rules with them, as `kpx services` does.
+In kpx's mode nftables only the counters are read; in other modes the rules with them, as `kpx services` does. Those
+of some Services alone are read in every mode but that of the legacy iptables, which gives a table as a whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from kpx.kernel.nft.connection import Nft
 from kpx.kernel.nft.expressions import Counter
@@ -16,12 +17,16 @@ from kpx.proxier.frontends import Frontends, ServicePortName
 from kpx.proxier.nftables import names
 from kpx.proxier.nftables.containers import LOCAL_LIST, Containers, address_key, containers, slot_key, split_slot_key
 from kpx.proxier.nftables.settings import NF_FAMILIES, Settings
-from kpx.tools import held, in_nftables
-from kpx.tools.kernel import Destination, Port
+from kpx.tools import held, in_iptables, in_ipvs, in_nftables
+from kpx.tools.kernel import Destination, Held, Port
 from kpx.tools.services import grown
 from kpx.top.snapshot import Counted, Counts
 
 _Found = dict[ServicePortName, dict[Destination, int]]
+_ALONE: Mapping[str, Callable[[Iterable[Port]], Held | None]] = {
+    in_iptables.IptablesHeld.program: in_iptables.read_alone,
+    in_ipvs.IpvsHeld.program: in_ipvs.read_alone,
+}
 
 
 class Counters:
@@ -61,19 +66,24 @@ class Counters:
         if found is None or not found.counts:
             return None
         counts: _Found = {}
-        for family, one in self._ports:
-            counts.setdefault(one.port, {}).update(found.connections(family, one))
+        self._add_held(counts, found, self._ports)
         return counts
 
+    @staticmethod
+    def _add_held(counts: _Found, found: Held, ports: Iterable[Port]) -> None:
+        for family, one in ports:
+            counts.setdefault(one.port, {}).update(found.connections(family, one))
+
     def read_some(self, wanted: Sequence[ServicePortName]) -> Counts:
-        """The counts of these service ports alone, where they can be had alone: in kpx's mode nftables."""
-        if self.program != in_nftables.NftablesHeld.program or not wanted:
-            return {}
+        """The counts of these service ports alone, where they can be had alone; none where not. Raises `OSError`."""
+        ports = [one for port in wanted for one in self._by_port.get(port, ())]
         counts: _Found = {}
-        with Nft() as nft:
-            for port in wanted:
-                for family, one in self._by_port.get(port, ()):
+        if self.program == in_nftables.NftablesHeld.program:
+            with Nft() as nft:
+                for family, one in ports:
                     self._add_one(counts, nft, family, one)
+        elif (read := _ALONE.get(self.program)) and (found := read(ports)):
+            self._add_held(counts, found, ports)
         return counts
 
     def _add_one(self, counts: _Found, nft: Nft, family: Family, one: Frontends) -> None:

@@ -54,6 +54,7 @@ class NodeReader:
         self._path = Path()
         self._follow_pace = Pace(_FOLLOW_SHARE)
         self._count_pace = Pace(_COUNTERS_SHARE)
+        self._visible_pace = Pace(_SHOWN_SHARE)
         self._flow_pace = Pace(_FLOWS_SHARE)
         self._shown_pace = Pace(_SHOWN_SHARE)
         self._comparison = Comparison()
@@ -73,6 +74,7 @@ class NodeReader:
         if focus != self._focus:
             self._shown_pace.at_once()
             self._flow_pace.at_once()
+            self._visible_pace.at_once()
             self._last = replace(self._last, rules=None, traced=None, kernel=None)
         self._focus = focus
         self._try("conntrack", self._read_gauge)
@@ -148,7 +150,7 @@ class NodeReader:
         return True
 
     def _read_counters(self) -> bool:
-        """Count everything when it is time to; those in sight every time, where they can be counted alone."""
+        """Count everything when it is time to; those in sight more often, where they can be counted alone."""
         started, used, before = time.monotonic(), processor_seconds(), self._last.counted
         if not self._count_pace.due(started):
             return before is not None and self._read_visible(started, before)
@@ -163,7 +165,11 @@ class NodeReader:
         return True
 
     def _read_visible(self, started: float, before: Counted) -> bool:
+        used = processor_seconds()
+        if not self._visible_pace.due(started):
+            return False
         some = self._counters.read_some(self._focus.visible)
+        self._visible_pace.done(started, processor_seconds() - used)
         if not some:
             return False
         seconds = {port: started - self._visible_at.get(port, self._counted_at) for port in some}
