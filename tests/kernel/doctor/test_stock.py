@@ -8,12 +8,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
 
 from kpx.lab import Lab, namespaces
 from kpx.net import Family
+from tests.kernel.bundle.comparison import elsewhere, findings, rows, traces
 from tests.kernel.daemon.conftest import FIXTURE, lab_of
 from tests.kernel.doctor.clinic import Clinic, Diagnosis
 from tests.packets.node import IPTABLES_LEGACY, IPTABLES_NFT, NFTABLES, Node, Variant
@@ -104,3 +106,27 @@ def test_a_firewall_is_found(place: Lab, variant: Variant, objects: Path) -> Non
     assert "KPX-FW-001" in found.ids("fail")
     program = variant.iptables(Family.IPV4)
     assert found.finding("KPX-FW-001")["fix"]["now"][0].startswith(f"{program} -w 5 -t filter -D FORWARD ")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_a_bundle_says_of_it(place: Lab, variant: Variant, objects: Path, tmp_path: Path) -> None:
+    asked = (
+        ("services", "-o", "json"),
+        ("doctor", "clusterip", "shop/web", "-o", "json"),
+        ("trace", "shop/web", "--via", "all", "--from", "external", "-o", "json"),
+    )
+    told, file = ("--manifests", str(objects)), tmp_path / "node.tar.gz"
+    with stock(place, variant) as node:
+        node.run(variant.iptables(Family.IPV4), *["-I", "FORWARD", "-d", "10.244.0.0/16", "-p", "tcp", "-j", "DROP"])
+        assert Clinic(place).run("bundle", "-o", str(file), *told)[0] == 0
+        here = [(*Clinic(place).run(*words, *told), "") for words in asked]
+
+    off = elsewhere(file, asked)
+
+    assert [status for status, *_ in off] == [status for status, *_ in here]
+    assert rows(off[0]) == rows(here[0])
+    differing = [both for both in zip_longest(findings(off[1]), findings(here[1])) if both[0] != both[1]]
+    assert not differing, differing
+    assert "KPX-FW-001" in {one["id"] for one in findings(off[1]) if one["status"] == "fail"}
+    assert traces(off[2]) == traces(here[2])
+    assert {branch["ending"]["verdict"] for one in traces(off[2]) for branch in one["branches"]} == {"dropped"}
