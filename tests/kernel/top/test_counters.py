@@ -12,6 +12,7 @@ from kpx.top.reading.counters import Counters
 from kpx.top.snapshot import Counts
 from tests.kernel.daemon.conftest import Daemons, Node
 from tests.kernel.daemon.places import started
+from tests.kernel.daemon.process import eventually
 from tests.kernel.daemon.test_services_command import traffic
 from tests.kernel.top.conftest import Named
 
@@ -29,22 +30,27 @@ def alone_as_with_the_others(place: Lab, mode: str) -> None:
     """Make traffic on a lab's node, and compare the two readings of it."""
     traffic(place)
     with namespaces.entered(place.namespace(NODE)):
+        counters = Counters()
+        counters.learn(find(Options())[0].ports)
+
+        def whole() -> Counts:
+            return counters.read(mode) or {}
+
+        # IPVS adds up what it has counted with some delay.
+        everything = eventually(whole, lambda found: (total(found, CART), total(found, FRONT)) == (4, 8))
         cluster, held = find(Options())
         assert held is not None
-        counters = Counters()
-        counters.learn(cluster.ports)
         ports = {one.port for _, one in cluster.ports}
-
-        everything = counters.read(mode)
-        assert everything is not None
         alone = counters.read_some([*ports, ServicePortName("shop", "gone", "", "TCP")])
 
         assert counted_in(alone) == counted_in(everything)
-        assert sum(everything[CART].values()) == 4
-        assert sum(everything[FRONT].values()) == 8
         for family, one in cluster.ports:
             counted = held.connections(family, one)
             assert {at: everything.get(one.port, {}).get(at, 0) for at in counted} == dict(counted)
+
+
+def total(counts: Counts, port: ServicePortName) -> int:
+    return sum(counts.get(port, {}).values())
 
 
 def counted_in(counts: Counts) -> Counts:
