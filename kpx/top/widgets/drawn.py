@@ -8,7 +8,7 @@ from typing import ClassVar
 from rich.segment import Segment
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -27,6 +27,7 @@ class Drawn(Widget):
         super().__init__(id=id)
         self.glyphs = glyphs
         self.lines: Sequence[Line] = ()
+        self._strips: list[Strip] = []
 
     def show(self, lines: Sequence[Line]) -> None:
         """Draw these from now on."""
@@ -34,7 +35,17 @@ class Drawn(Widget):
             return
         higher = len(lines) != len(self.lines)
         self.lines = lines
-        self.refresh(layout=higher and self.styles.auto_dimensions)
+        if higher and self.styles.auto_dimensions:
+            self.refresh(layout=True)
+        self.redraw()
+
+    def redraw(self) -> None:
+        """Have the lines drawn that differ from what they were: the terminal may be at the end of a slow line."""
+        width, height = self.size
+        before, self._strips = self._strips, [self.render_line(y) for y in range(height)]
+        for y, strip in enumerate(self._strips):
+            if y >= len(before) or strip != before[y]:
+                self.refresh(Region(0, y, width, 1))
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         return len(self.lines)
@@ -69,7 +80,6 @@ class Pane(Drawn, can_focus=True):
         if lines != self.lines:
             self.lines = lines
             self.action_scroll_by(0)
-            self.refresh()
 
     def render_line(self, y: int) -> Strip:
         return super().render_line(y + self.top)
@@ -89,7 +99,7 @@ class Pane(Drawn, can_focus=True):
     def action_scroll_by(self, step: int) -> None:
         last = max(len(self.lines) - self.size.height, 0)
         self.top = min(max(self.top + step, 0), last)
-        self.refresh()
+        self.redraw()
 
     def action_scroll_pages(self, pages: int) -> None:
         self.action_scroll_by(pages * max(self.size.height - 1, 1))

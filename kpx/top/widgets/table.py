@@ -57,7 +57,7 @@ class Table(Drawn, Generic[T], can_focus=True):
             if not (self._at < len(rows) and self._identity(rows[self._at]) == wanted):
                 self._at = next((at for at, row in enumerate(rows) if self._identity(row) == wanted), self._at)
         self._see_cursor()
-        self.refresh()
+        self.redraw()
 
     @property
     def current(self) -> T | None:
@@ -95,7 +95,7 @@ class Table(Drawn, Generic[T], can_focus=True):
     def action_move(self, step: int) -> None:
         self._at = min(max(self._at + step, 0), max(len(self.rows) - 1, 0))
         self._see_cursor()
-        self.refresh()
+        self.redraw()
 
     def action_move_pages(self, pages: int) -> None:
         self.action_move(pages * max(self._height - 1, 1))

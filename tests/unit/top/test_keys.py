@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from textual.geometry import Region
 from textual.pilot import Pilot
+from textual.widget import Widget
 
 from kpx.top.app import TopApp
 from kpx.top.reading.counters import compare
@@ -13,6 +15,7 @@ from kpx.top.screens.services import EndpointsView, FlowsView, RulesOfView, Serv
 from kpx.top.screens.table import TableView
 from kpx.top.screens.trace import TraceView
 from kpx.top.snapshot import Focus, Service, TraceWish
+from kpx.top.widgets.table import Table
 from tests.unit.top.canned import AFTER, DNS, WEB, Canned, later, snapshot
 from tests.unit.top.conftest import drive, press
 
@@ -248,6 +251,31 @@ def test_what_changes_is_drawn() -> None:
         source.deliver(later(snapshot(), counted=compare(AFTER, {**AFTER, DNS: {("10.244.21.12", 53): 99}}, 1.0)))
         await press(pilot)
         assert "87" in app.screen_text()
+
+    source = Canned(snapshot())
+    drive(scenario, source=source)
+
+
+def test_only_the_lines_that_changed_are_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal at the end of a slow line gets no whole screen with each reading."""
+    drawn: list[int] = []
+    everything = -1
+
+    def noting(widget: Table[Service], *regions: Region, **options: bool) -> Widget:
+        drawn.extend([region.y for region in regions] or [everything])
+        return Widget.refresh(widget, *regions, **options)
+
+    async def scenario(app: TopApp, pilot: Pilot[None]) -> None:
+        monkeypatch.setattr(Table, "refresh", noting, raising=False)
+        source.deliver(later(snapshot(), counted=compare(AFTER, {**AFTER, DNS: {("10.244.21.12", 53): 99}}, 1.0)))
+        await pilot.pause()
+        await pilot.pause()
+        names = [one.port.name for one in app.screen.table.rows]  # type: ignore[attr-defined]
+        # The one that counts now, and those that counted before.
+        assert [names[y - 1] for y in sorted(drawn)] == ["dns", "front", "web"]
+        drawn.clear()
+        await press(pilot, "down")
+        assert drawn == [1, 2]
 
     source = Canned(snapshot())
     drive(scenario, source=source)
