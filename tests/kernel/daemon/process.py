@@ -19,6 +19,11 @@ from kpx.lab import namespaces
 from kpx.proxier.unix_socket import VARIABLE
 
 KPX = (sys.executable, "-m", "kpx")
+# Runs a program as somebody who may do nothing but read the checkout, which may be in root's home.
+UNPRIVILEGED = (
+    *("setpriv", "--reuid=65534", "--clear-groups"),
+    *("--inh-caps=-all,+dac_read_search", "--ambient-caps=+dac_read_search"),
+)
 HEALTHZ, METRICS = 10256, 10249
 # The guest in which the tests of mode ipvs run has one slow processor.
 DEADLINE_SECONDS = 60.0 if "UML_RUN" in os.environ else 30.0

@@ -14,7 +14,7 @@ import pytest
 
 from kpx.kernel.iptables.program import Variant
 from tests.kernel.daemon.conftest import FIXTURE, Daemons, Node, stock_rules
-from tests.kernel.daemon.process import HEALTHZ, KPX, run
+from tests.kernel.daemon.process import HEALTHZ, KPX, UNPRIVILEGED, run
 
 
 def migrate(*words: str) -> tuple[int, dict[str, Any]]:
@@ -164,7 +164,7 @@ def test_mistakes_and_missing_rights() -> None:
         2,
         "kpx migrate: there is no mode ebpf: it is one of iptables, ipvs, nftables\n",
     )
-    unprivileged = run("setpriv", "--reuid=65534", *KPX, "migrate")
+    unprivileged = run(*UNPRIVILEGED, *KPX, "migrate")
     assert unprivileged.status == 1
     assert unprivileged.stderr == "kpx migrate: reading the node's rules needs root (CAP_NET_ADMIN): run it with sudo\n"
 

@@ -17,7 +17,7 @@ from kpx.lab.requests import Outcome, Request, send
 from kpx.lab.topology import NODE
 from tests.kernel.daemon.conftest import FIXTURE, Daemons, Node, lab_of
 from tests.kernel.daemon.places import api_server, started, within, write_kubeconfig
-from tests.kernel.daemon.process import KPX, Ended, run
+from tests.kernel.daemon.process import KPX, UNPRIVILEGED, Ended, run
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +195,7 @@ def test_the_tables_of_a_stock_kube_proxy(place: Lab, tmp_path: Path) -> None:
 def test_without_root_it_is_said_what_is_missing(place: Lab, node: Node, daemons: Daemons) -> None:
     daemon = started(daemons, place, node, "nftables")
     here = Here(place, daemon.socket)
-    command = ["setpriv", "--reuid", "65534", "--clear-groups", "env", f"KPX_SOCKET={daemon.socket}", "HOME=/nowhere"]
+    command = [*UNPRIVILEGED, "env", f"KPX_SOCKET={daemon.socket}", "HOME=/nowhere"]
 
     done = run(*lab.command(place.name, NODE, [*command, *KPX, "services"]))
 
