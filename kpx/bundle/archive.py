@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import sys
@@ -80,7 +81,7 @@ class Archive:
         """Raises `UsageError` where there is no such file, `ToolError` where it is something else, or damaged."""
         self._path = path
         try:
-            with tarfile.open(path, "r:gz") as archive:
+            with _Bounded(path) as whole, tarfile.open(fileobj=whole, mode="r|") as archive:
                 self._files = _read(archive)
         except OSError as error:
             if isinstance(error, tarfile.TarError) or error.errno is None:
@@ -122,13 +123,23 @@ class Archive:
         return f": {part.error}" if part else ""
 
 
+class _Bounded(gzip.GzipFile):
+    """What a file decompresses to, up to a limit: a small file can be made that fills the memory."""
+
+    _left = _MOST_BYTES
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Raises `ValueError` past the limit."""
+        data = super().read(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise ValueError(f"it holds more than {_MOST_BYTES >> 20} MiB")
+        return data
+
+
 def _read(archive: tarfile.TarFile) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
-    left = _MOST_BYTES
     for member in archive:
-        left -= member.size
-        if left < 0:
-            raise ValueError(f"more than {_MOST_BYTES >> 20} MiB")
         content = archive.extractfile(member) if member.isreg() else None
         if content is not None:
             files[member.name.partition("/")[2]] = content.read()

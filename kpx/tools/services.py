@@ -169,7 +169,10 @@ def _rated(before: Row | None, row: Row, seconds: float) -> Row:
     if row.connections is None:
         return row
     known = {(one.ip, one.port): one.connections or 0 for one in before.endpoints} if before else {}
-    more = {(one.ip, one.port): grown(known.get((one.ip, one.port), 0), one.connections or 0) for one in row.endpoints}
+    # A sum that fell tells nothing of what came: one of its counters began anew, or is gone.
+    more = {
+        (one.ip, one.port): max((one.connections or 0) - known.get((one.ip, one.port), 0), 0) for one in row.endpoints
+    }
     return msgspec.structs.replace(
         row,
         per_second=round(sum(more.values()) / seconds, 2),
@@ -177,11 +180,6 @@ def _rated(before: Row | None, row: Row, seconds: float) -> Row:
             msgspec.structs.replace(one, per_second=round(more[one.ip, one.port] / seconds, 2)) for one in row.endpoints
         ),
     )
-
-
-def grown(before: int, after: int) -> int:
-    """By how much a counter grew; one that began anew counts from zero."""
-    return after - before if after >= before else after
 
 
 # The table as text.

@@ -80,7 +80,7 @@ def named(text: str, cluster: Cluster, chosen: Filter) -> Filter:
             return replace(chosen, ports=frozenset(found))
     try:
         pattern = re.compile(text)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise UsageError(f"{text!r} is neither the name of a Service nor a regular expression: {error}") from error
     if any(pattern.search(str(one.port)) for _, one in cluster.ports):
         return replace(chosen, pattern=pattern)

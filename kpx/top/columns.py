@@ -60,7 +60,10 @@ class Filter:
 
     def __post_init__(self) -> None:
         """Raises `re.error`."""
-        re.compile(self._expression)
+        try:
+            re.compile(self._expression)
+        except (OverflowError, RecursionError) as error:
+            raise re.error(f"too much of it: {error}") from error
 
     @property
     def _expression(self) -> str:

@@ -122,7 +122,10 @@ class Syncs:
 
 @dataclass(frozen=True, slots=True)
 class StockSyncs:
-    """What a kube-proxy's metrics tell of its syncs; times are Unix seconds, 0 for never."""
+    """What a kube-proxy's metrics tell of its syncs; times are Unix seconds, 0 for never.
+
+    ``failures`` are those since it started, ``new_failures`` those since it is watched.
+    """
 
     version: str
     last: float
@@ -130,6 +133,7 @@ class StockSyncs:
     syncs: int
     mean_seconds: float
     failures: int
+    new_failures: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,8 +66,10 @@ def _of_syncs(found: Snapshot) -> Iterator[Alarm]:
     ]
     if recent:
         yield Alarm("warn", "rules changed by others")
-    if found.stock and found.stock.failures:
-        yield Alarm("warn", f"{found.stock.failures} failed syncs")
+    if found.stock and found.stock.new_failures:
+        yield Alarm("bad", f"{found.stock.new_failures} failed syncs")
+    if found.stock and found.stock.queued > found.stock.last and found.wall - found.stock.queued > _LATE_SECONDS:
+        yield Alarm("warn", f"changes wait {words.duration(found.wall - found.stock.queued)}")
 
 
 def head(found: Snapshot, width: int, glyphs: Glyphs, *, paused: bool = False) -> list[Line]:

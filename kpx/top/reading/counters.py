@@ -19,7 +19,6 @@ from kpx.proxier.nftables.containers import LOCAL_LIST, Containers, address_key,
 from kpx.proxier.nftables.settings import NF_FAMILIES, Settings
 from kpx.tools import held, in_iptables, in_ipvs, in_nftables
 from kpx.tools.kernel import Destination, Held, Port
-from kpx.tools.services import grown
 from kpx.top.snapshot import Counted, Counts
 
 _Found = dict[ServicePortName, dict[Destination, int]]
@@ -180,6 +179,7 @@ def refreshed(counted: Counted, some: Counts, seconds: Mapping[ServicePortName, 
 
 
 def _more(known: Mapping[Destination, int], counts: Mapping[Destination, int]) -> Iterator[tuple[Destination, int]]:
+    """What came to each endpoint. A count that fell tells nothing of that: a counter began anew, or is gone."""
     for destination, count in counts.items():
-        if more := grown(known.get(destination, 0), count):
+        if (more := count - known.get(destination, 0)) > 0:
             yield destination, more

@@ -17,6 +17,7 @@ from kpx.proxier.kernel_metrics import Growth
 from kpx.tools.conntrack_command import flows
 from kpx.tools.flows import Owners, Tally, usage
 from kpx.tools.kernel import Destination, Port
+from kpx.top.sampler import FASTEST
 from kpx.top.snapshot import Flows, ServiceFlows, Table
 
 _HISTORY = 300
@@ -30,9 +31,12 @@ class Gauge:
         self._entries: deque[int] = deque(maxlen=_HISTORY)
         self._growth = Growth()
         self._last: tuple[float, dict[str, int]] | None = None
+        self._table: Table | None = None
 
     def read(self, now: float) -> Table:
-        """Read it; `now` is in monotonic seconds. Raises `OSError`."""
+        """Read it, or what was just read; `now` is in monotonic seconds. Raises `OSError`."""
+        if self._table is not None and self._last is not None and now - self._last[0] < FASTEST:
+            return self._table
         entries, limit, statistics = conntrack.count(), conntrack.limit(), conntrack.statistics()
         before, counted = self._last or (now, statistics)
         former = self._entries[-1] if self._entries else entries
@@ -41,7 +45,9 @@ class Gauge:
         found = usage((former, entries), limit, (counted, statistics), max(now - before, 0.001))
         full = self._growth.seconds_to(limit)
         self._last = now, statistics
-        return Table(replace(found, seconds_to_full=None if math.isinf(full) else full), tuple(self._entries))
+        usage_now = replace(found, seconds_to_full=None if math.isinf(full) else full)
+        self._table = Table(usage_now, tuple(self._entries))
+        return self._table
 
 
 class FlowTable:

@@ -29,7 +29,20 @@ from kpx.top.reading.flows import FlowTable, Gauge
 from kpx.top.reading.path import Path
 from kpx.top.reading.rules import rules_of
 from kpx.top.reading.wanted import Wanted
-from kpx.top.snapshot import Counted, Counts, Focus, NodeFacts, Rules, RulesTable, Snapshot, Traced, TraceWish
+from kpx.top.sampler import FASTEST
+from kpx.top.snapshot import (
+    NO_DIFFERENCES,
+    Counted,
+    Counts,
+    Focus,
+    NodeFacts,
+    Rules,
+    RulesTable,
+    Snapshot,
+    StockSyncs,
+    Traced,
+    TraceWish,
+)
 
 # The parts of a processor that readings may take: what changes, what is counted, whose flows there are, and what
 # somebody looks at.
@@ -53,14 +66,15 @@ class NodeReader:
         self._gauge = Gauge()
         self._path = Path()
         self._follow_pace = Pace(_FOLLOW_SHARE)
-        self._count_pace = Pace(_COUNTERS_SHARE)
-        self._visible_pace = Pace(_SHOWN_SHARE)
+        self._count_pace = Pace(_COUNTERS_SHARE, FASTEST)
+        self._visible_pace = Pace(_SHOWN_SHARE, FASTEST)
         self._flow_pace = Pace(_FLOWS_SHARE)
         self._shown_pace = Pace(_SHOWN_SHARE)
         self._comparison = Comparison()
         self._compare_pace = Pace(_COMPARE_SHARE)
         self._compare_pace.done(time.monotonic(), 0.0, _SOON_SECONDS)  # first what is quick
         self._stock_pace = Pace(_SHOWN_SHARE, _STOCK_SECONDS)
+        self._failures_before = 0
         self._counted_at = 0.0
         self._visible_at: dict[ServicePortName, float] = {}
         self._held: tuple[float, Counts] | None = None
@@ -74,7 +88,6 @@ class NodeReader:
         if focus != self._focus:
             self._shown_pace.at_once()
             self._flow_pace.at_once()
-            self._visible_pace.at_once()
             self._last = replace(self._last, rules=None, traced=None, kernel=None)
         self._focus = focus
         self._try("conntrack", self._read_gauge)
@@ -143,11 +156,22 @@ class NodeReader:
 
     def _read_stock(self) -> bool:
         started = time.monotonic()
-        if self._wanted.daemon is not None or not self._stock_pace.due(started):
+        if self._wanted.daemon is not None:
+            self._last = replace(self._last, stock=None)
+            return True
+        if not self._stock_pace.due(started):
             return False
-        self._last = replace(self._last, stock=proxier.stock_syncs(proxier.stock_metrics()))
+        self._last = replace(self._last, stock=self._watched(proxier.stock_syncs(proxier.stock_metrics())))
         self._stock_pace.done(started, 0.0)
         return True
+
+    def _watched(self, stock: StockSyncs | None) -> StockSyncs | None:
+        """What failed since this was first seen: the metrics count from the proxier's start, which may be weeks ago."""
+        if stock is None:
+            return None
+        if self._last.stock is None or stock.failures < self._failures_before:
+            self._failures_before = stock.failures
+        return replace(stock, new_failures=stock.failures - self._failures_before)
 
     def _read_counters(self) -> bool:
         """Count everything when it is time to; those in sight more often, where they can be counted alone."""
@@ -188,7 +212,11 @@ class NodeReader:
     def _compare(self) -> bool:
         """Compare what is wanted with what the kernel holds, where anybody tells what is wanted."""
         started, used, found = time.monotonic(), processor_seconds(), self._wanted.cluster
-        if found is None or found.source == "kernel" or not self._compare_pace.due(started):
+        if found is not None and found.source == "kernel":  # whoever told what is wanted is gone
+            self._comparison = Comparison()
+            self._last = replace(self._last, differences=NO_DIFFERENCES)
+            return True
+        if found is None or not self._compare_pace.due(started):
             return False
         try:
             self._last = replace(self._last, differences=self._comparison.read(found))

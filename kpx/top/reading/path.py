@@ -9,7 +9,6 @@ from kpx.kernel.iptables.program import IptablesError
 from kpx.net import Family
 from kpx.proxier.frontends import Frontend, Frontends
 from kpx.tools.kernel import Port
-from kpx.tools.services import grown
 from kpx.top.snapshot import Traced, TraceWish
 from kpx.trace.comparison import differences
 from kpx.trace.questions import Question, Wanted
@@ -51,6 +50,11 @@ class Path:
             }
         self._last = wish, now, counted
         return Traced(wish, str(question.target), trace, rates, wrong)
+
+
+def grown(before: int, after: int) -> int:
+    """By how much the counter of one rule grew; one that began anew counts from zero."""
+    return after - before if after >= before else after
 
 
 def questions_of(ports: Iterable[Port]) -> list[Question]:

@@ -18,6 +18,7 @@ from kpx.top.snapshot import Service
 
 # Where nobody tells of changes, all is read again so often at most, in seconds, and for this part of a processor.
 _LEAST_SECONDS = 10.0
+_NO_SYNC = (0, "")
 _SHARE = 0.02
 # A daemon that does not answer is waited for so long, in seconds, before somebody else is asked.
 _PATIENCE_SECONDS = 30.0
@@ -31,7 +32,7 @@ class Wanted:
         self._pace = Pace(_SHARE, _LEAST_SECONDS)
         self._by_port: dict[ServicePortName, list[Port]] = {}
         self._made: dict[ServicePortName, Service] = {}
-        self._last_sync: int | None = None
+        self._last_sync: tuple[int, str] | None = None
         self._lost_since = 0.0
         self.cluster: Cluster | None = None
         self.services: tuple[Service, ...] = ()
@@ -80,11 +81,18 @@ class Wanted:
         Raises `ToolError`.
         """
         self._lost_since = 0.0
-        known, newest = self._last_sync, syncs[0].number if syncs else 0
+        known, newest = self._last_sync, _identity(syncs[0]) if syncs else _NO_SYNC
         if known == newest and self.services:
             return False
-        news = [sync for sync in syncs if known is not None and sync.number > known]
-        if known is None or len(news) != newest - known or any(one.changed > len(one.service_ports) for one in news):
+        news = [sync for sync in syncs if known is not None and sync.number > known[0]]
+        # A daemon that was started anew counts anew.
+        same = known in (_NO_SYNC, *map(_identity, syncs))
+        if (
+            known is None
+            or not same
+            or len(news) != newest[0] - known[0]
+            or any(one.changed > len(one.service_ports) for one in news)
+        ):
             changed = self.read()
         else:
             changed = self._read_some({_service(text) for one in news for text in one.service_ports})
@@ -128,6 +136,10 @@ class Wanted:
             if self.cluster:
                 self.cluster = replace(self.cluster, ports=list(self.ports))
         return bool(changed or gone)
+
+
+def _identity(sync: SyncRecord) -> tuple[int, str]:
+    return sync.number, sync.ended
 
 
 def _service(text: str) -> ServiceName:

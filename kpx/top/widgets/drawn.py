@@ -47,6 +47,11 @@ class Drawn(Widget):
             if y >= len(before) or strip != before[y]:
                 self.refresh(Region(0, y, width, 1))
 
+    def forget(self) -> None:
+        """Have all lines drawn: what the terminal has of them is not known any more."""
+        self._strips = []
+        self.redraw()
+
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         return len(self.lines)
 
@@ -106,6 +111,7 @@ class Pane(Drawn, can_focus=True):
 
     def on_resize(self, event: events.Resize) -> None:
         self.action_scroll_by(0)
+        self.forget()
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
         self.action_scroll_by(_WHEEL_LINES)

@@ -102,6 +102,7 @@ class Table(Drawn, Generic[T], can_focus=True):
 
     def on_resize(self, event: events.Resize) -> None:
         self._see_cursor()
+        self.forget()
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
         self.action_move(_WHEEL_ROWS)

@@ -104,3 +104,9 @@ def test_a_table_as_text() -> None:
 )
 def test_what_work_took_has_two_digits(seconds: float, told: str) -> None:
     assert words.took(seconds) == told
+
+
+@pytest.mark.parametrize("text", ["a{4294967295}", "(" * 3000, "("])
+def test_what_is_no_regular_expression(text: str) -> None:
+    with pytest.raises(re.error):
+        Filter(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -279,3 +280,23 @@ def test_only_the_lines_that_changed_are_drawn_again(monkeypatch: pytest.MonkeyP
 
     source = Canned(snapshot())
     drive(scenario, source=source)
+
+
+def test_after_a_resize_the_terminal_has_what_the_table_holds() -> None:
+    async def scenario(app: TopApp, pilot: Pilot[None]) -> None:
+        table = app.screen.query_one(Table)
+        await press(pilot, "end")
+        for height in (9, 30, 10, 9):
+            await pilot.resize_terminal(80, height)
+            await press(pilot)
+            seen = [strip.text for strip in app.screen._compositor.render_strips()]
+            wanted = [table.render_line(y).text for y in range(table.size.height)]
+            assert seen[table.region.y : table.region.bottom] == wanted
+            assert any("n59" in line for line in wanted)
+
+    first = snapshot().services[0]
+    many = [
+        replace(first, port=first.port._replace(name=f"n{at:02}"), cells=first.cells._replace(name=f"n{at:02}"))
+        for at in range(60)
+    ]
+    drive(scenario, found=later(snapshot(), services=tuple(many)))

@@ -13,13 +13,15 @@ from kpx.kernel.conntrack import Flow, Tuple
 from kpx.kernel.nft.elements import Element, parse_counters, parse_elements, render_elements
 from kpx.kernel.nft.expressions import Counter
 from kpx.kernel.sysctl import SysctlError
+from kpx.tools.cluster import Options
 from kpx.tools.flows import Owners
 from kpx.top.pace import Pace
 from kpx.top.reading.counters import compare, refreshed
 from kpx.top.reading.flows import sum_up
-from kpx.top.reading.node import told
+from kpx.top.reading.node import NodeReader, told
 from kpx.top.reading.path import counters, questions_of
 from kpx.top.reading.proxier import stock_syncs
+from kpx.top.snapshot import StockSyncs
 from tests.unit.top.canned import AFTER, BEFORE, DNS, EMPTY, FRONT, PORTS, TRACE, WEB
 
 METRICS = Path(__file__).parents[2] / "fixtures" / "kube-proxy-1.36" / "metrics-iptables.txt"
@@ -40,10 +42,25 @@ def test_the_first_reading_has_no_rates() -> None:
     assert (counted.rates, counted.every, counted.totals[DNS]) == ({}, 0.0, 21)
 
 
-def test_a_counter_that_began_anew_counts_from_zero() -> None:
-    counted = compare({WEB: {("10.244.21.10", 8080): 400}}, {WEB: {("10.244.21.10", 8080): 7}}, 1.0)
+def test_a_sum_that_fell_tells_nothing_of_what_came() -> None:
+    """One of the addresses that it was counted for is gone, or the rules were written anew."""
+    first, second = ("10.244.21.10", 8080), ("10.244.21.30", 8080)
 
-    assert counted.rates == {WEB: 7.0}
+    counted = compare({WEB: {first: 400, second: 10}}, {WEB: {first: 300, second: 12}}, 1.0)
+
+    assert (counted.rates, counted.endpoint_rates, counted.totals) == ({WEB: 2.0}, {WEB: {second: 2.0}}, {WEB: 312})
+
+
+def test_the_failures_of_a_proxier_count_from_when_it_is_watched() -> None:
+    reader = NodeReader(Options())
+
+    def watched(failures: int) -> int:
+        stock = reader._watched(StockSyncs("v1.36.2", 0.0, 0.0, 9, 0.1, failures))
+        assert stock is not None
+        reader._last = replace(reader._last, stock=stock)
+        return stock.new_failures
+
+    assert [watched(failures) for failures in (5, 5, 7, 1, 2)] == [0, 0, 2, 0, 1]
 
 
 def flow(address: str, port: int, backend: str, protocol: int = 6, octets: int = 0) -> Flow:
