@@ -89,7 +89,7 @@ def _watch(wish: Wish, options: Options, seconds: float) -> int:
 
 def _report(wish: Wish, options: Options) -> Report:
     report = _look(wish, options)
-    if not report.differences or options.manifests:
+    if not report.differences:
         return report
     # Changes may be under way: only what is still there at a second look is told.
     again, first = _look(wish, options), set(report.differences)

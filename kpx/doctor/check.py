@@ -9,6 +9,9 @@ from kpx.doctor.facts import Facts
 from kpx.doctor.finding import Result
 from kpx.doctor.subject import Subject
 
+# Until a change that is under way is through, in seconds: kube-proxy programs it after minSyncPeriod, by default 1 s.
+SETTLES = 1.5
+
 Look = Callable[[Facts, Subject], Iterable[Result]]
 
 

@@ -49,7 +49,15 @@ def run(wish: Wish, options: Options, elsewhere: Callable[[], Reread] | None = N
 
     `elsewhere` gives the facts of another node than this: those can be read, and nothing can be mended there.
     """
-    return reported("doctor", lambda: _run(wish, elsewhere or (lambda: _here(wish, options))))
+    opened = elsewhere or (lambda: _here(wish, options))
+    if wish.output != "npd":
+        return reported("doctor", lambda: _run(wish, opened))
+    try:
+        return _run(wish, opened)
+    except ToolError as error:  # the status 1 would mean that something is wrong with the node
+        told, status = others.not_known(str(error))
+        print(told)
+        return status
 
 
 def _here(wish: Wish, options: Options) -> Reread:

@@ -164,7 +164,7 @@ class Facts(Protocol):
     def rule_sets(self) -> tuple[RuleSet, ...]: ...
 
     def current(self) -> str:
-        """The kind of `RuleSet` that the proxy of this node programs; empty if that is not known."""
+        """The kind of `RuleSet` that the proxy of this node programs; empty if nobody tells. Never a guess."""
 
     def configuration(self) -> Configuration:
         """What the proxy is configured to do."""
@@ -188,6 +188,9 @@ class Facts(Protocol):
 
     def metrics(self) -> Mapping[str, list[tuple[Mapping[str, str], float]]]:
         """The proxy's metrics: samples by name."""
+
+    def clock(self) -> float:
+        """The time at which it is looked, in Unix seconds."""
 
     def setting(self, name: str) -> str:
         """A sysctl, by its path below /proc/sys."""

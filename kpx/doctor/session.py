@@ -118,13 +118,11 @@ class Session:
 
 
 def _alike(one: Finding, other: Finding) -> bool:
-    """Whether two findings are of one fault: what is counted in their evidence may have changed."""
-    return (one.status, one.result.subject, one.result.says, one.result.fix) == (
-        other.status,
-        other.result.subject,
-        other.result.says,
-        other.result.fix,
-    )
+    """Whether two findings are of one fault: what is counted in their words and evidence may have changed."""
+    mine, others = one.result, other.result
+    if mine.fix is not None and (mine.subject, mine.fix) == (others.subject, others.fix):
+        return mine.bad and others.bad
+    return (one.status, mine.subject, mine.says, mine.fix) == (other.status, others.subject, others.says, others.fix)
 
 
 def standing(found: list[Treated]) -> list[Finding]:

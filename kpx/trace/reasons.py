@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from kpx.proxier.iptables.names import is_proxys
 from kpx.trace.outcome import Base
 from kpx.trace.result import Verdict
 
@@ -35,7 +36,7 @@ _MEANINGS: tuple[tuple[str, Verdict, str], ...] = (
 
 def of_proxy(table: str, chain: str) -> bool:
     """Whether a chain is a service proxy's, by its name and its table's."""
-    return chain.startswith("KUBE-") or table.rpartition(" ")[2] in _TABLES
+    return is_proxys(chain) or table.rpartition(" ")[2] in _TABLES
 
 
 def reason(verdict: Verdict, base: Base, chain: str, rule: str) -> str:

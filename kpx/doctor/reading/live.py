@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -84,11 +85,12 @@ class LiveFacts:
     def held(self) -> Held | None:
         return self._both()[1]
 
-    def _both(self) -> tuple[Cluster, Held | None]:
+    def _both(self) -> tuple[Cluster, Held | None, bool]:
+        """What is wanted, what is held, and whether somebody tells the mode: else it is what there are rules of."""
         # Without an answer of the API server, the kernel is asked: that takes longer than the server is given.
         return self._memo.get("what the cluster wants", self._find, self._options.seconds + _MORE_SECONDS)
 
-    def _find(self) -> tuple[Cluster, Held | None]:
+    def _find(self) -> tuple[Cluster, Held | None, bool]:
         """A daemon that is held by a signal would not answer: its objects are read where it has them from."""
         options = self._options
         dumb = next((one for one in self.proxies() if one.stopped), None)
@@ -99,10 +101,10 @@ class LiveFacts:
         except ToolError as error:
             if options.manifests or options.kubeconfig:
                 raise
-            return Cluster("none", "nobody", options.node, "", [], (str(error),)), None
+            return Cluster("none", "nobody", options.node, "", [], (str(error),)), None, False
         if not cluster.mode and found:
-            cluster = replace(cluster, mode=_mode(found))
-        return cluster, found
+            return replace(cluster, mode=_mode(found)), found, False
+        return cluster, found, bool(cluster.mode)
 
     def mode(self) -> str:
         return self.cluster().mode
@@ -111,7 +113,7 @@ class LiveFacts:
         return self._memo.get("the rules of all modes", rule_sets.read)
 
     def current(self) -> str:
-        mode = self.mode()
+        mode = self.mode() if self._both()[2] else ""
         if mode == "iptables":
             try:
                 return self._memo.get("the variant of iptables", rule_sets.iptables_kind)
@@ -188,6 +190,9 @@ class LiveFacts:
         return self._memo.get("the metrics", lambda: pages.metrics(self))
 
     # The kernel.
+
+    def clock(self) -> float:
+        return time.time()
 
     def setting(self, name: str) -> str:
         try:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 from kpx.doctor.facts import RuleSet
+from kpx.kernel.ipset import IpsetUnavailable
 from kpx.kernel.iptables.program import Iptables, IptablesError, Variant, find, installed
-from kpx.kernel.ipvs.table import Ipvs, IpvsUnavailable, loaded
+from kpx.kernel.ipvs.table import IpvsUnavailable, loaded
 from kpx.kernel.netlink import NetlinkError
 from kpx.kernel.nft.connection import Nft
 from kpx.kernel.nft.wire import NfFamily, TableName
 from kpx.net import Family
-from kpx.proxier.iptables.names import is_service_chain
+from kpx.proxier.iptables.names import is_proxys, is_service_chain
+from kpx.proxier.ipvs.remains import Remains, possible
 
 _NF_FAMILIES = {Family.IPV4: NfFamily.IP, Family.IPV6: NfFamily.IP6}
 _TABLES = ("kpx", "kube-proxy")
 # The elements of these belong to single Services.
 _MAPS = ("service-ips", "node-ports", "service-nodeports", "no-endpoint-services", "no-endpoint-node-ports")
+_CHAIN = re.compile(r"(?:^-A|-[jg]) (\S+)")
 _REFUSAL = ("has no endpoints", "has no local endpoints")
 
 
@@ -43,7 +47,7 @@ def _counted(programs: Iptables) -> RuleSet:
                 served += is_service_chain(line[1:].split(" ")[0])
             elif line.startswith("-A"):
                 rules += 1
-                own += line.startswith("-A KUBE-") or " -j KUBE-" in line
+                own += any(is_proxys(name) for name in _CHAIN.findall(line))
                 served += line.startswith("-A KUBE-") and any(words in line for words in _REFUSAL)
     except IptablesError:
         # A table that was made with nft itself cannot be printed: what came before it counts.
@@ -76,13 +80,13 @@ def _table(nft: Nft, family: Family, table: TableName) -> RuleSet:
 
 
 def _ipvs() -> Iterator[RuleSet]:
-    if not loaded():
-        return
-    try:
-        with Ipvs(counted=False) as ipvs:
-            virtuals = ipvs.virtuals()
-    except IpvsUnavailable:
+    """Those that the sets of a service proxy name: others, such as keepalived, have virtual servers too."""
+    if not loaded() or not possible():
         return
     for family in Family:
-        count = sum(one.virtual.family is family for one in virtuals)
+        try:
+            with Remains(family) as remains:
+                count = len(remains.virtuals())
+        except (IpvsUnavailable, IpsetUnavailable):
+            return
         yield RuleSet("ipvs", family, count, count, count)

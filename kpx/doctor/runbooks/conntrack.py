@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from kpx.config.types import Conntrack
 from kpx.doctor import fixes
-from kpx.doctor.check import Runbook, check
+from kpx.doctor.check import SETTLES, Runbook, check
 from kpx.doctor.facts import Facts, NotKnown
 from kpx.doctor.finding import Evidence, Fix, Result, failed, passed, skipped, told, warned
 from kpx.doctor.subject import Subject, mode, service, wanted_is_known
 from kpx.proxier.sysctls import conntrack_limit
-from kpx.tools.flows import Usage
+from kpx.tools.errors import ToolError
+from kpx.tools.flows import Share, Usage
 
 _MAX = "net/netfilter/nf_conntrack_max"
 _BUCKETS = "net/netfilter/nf_conntrack_buckets"
@@ -47,7 +48,7 @@ def room(facts: Facts, _: Subject) -> Iterator[Result]:
     if share < _WARN:
         yield passed(f"{share:.1%} of it is used", *evidence)
         return
-    clients = facts.flows().clients
+    clients = _clients(facts)
     says = (
         f"{share:.1%} of it is used; most flows are from {clients[0].name}: {clients[0].flows}"
         if clients
@@ -57,16 +58,29 @@ def room(facts: Facts, _: Subject) -> Iterator[Result]:
     yield result(says, *evidence, fix=_more_room(facts, usage), verify=_CONNTRACK)
 
 
+def _clients(facts: Facts) -> Sequence[Share]:
+    """Whose flows there are most of; none where that cannot be told: to read a table that is full takes long."""
+    try:
+        return facts.flows().clients
+    except (NotKnown, ToolError):
+        return ()
+
+
 def _more_room(facts: Facts, usage: Usage) -> Fix:
     """A larger table; in a network namespace of its own, which cannot have one, the largest client's flows go."""
     size = min(max(4 * usage.limit, _advised(facts)), max(_LARGEST, usage.limit))
+    if size <= usage.limit:
+        return fixes.by_hand("the table is large: find whose connections fill it", ("kpx", "conntrack"))
     if facts.writable(_MAX):
         grow = fixes.sysctl(
             f"let the table have {size} entries ({size * _MEMORY_PER_FLOW >> 20} MiB)", _MAX, size, str(usage.limit)
         )
         buckets = f"echo {size // 4} > {_HASH_SIZE}"
         return Fix(grow.says, grow.now, (*grow.keep, buckets), grow.undo)
-    client = facts.flows().clients[0].name
+    clients = _clients(facts)
+    if not clients:
+        return fixes.by_hand(f"raise the limit where the host sets it ({fixes.dotted_name(_MAX)}={size})")
+    client = clients[0].name
     family = "ipv6" if ":" in client else "ipv4"
     return Fix(
         f"the limit is the host's to raise ({fixes.dotted_name(_MAX)}={size}); here, forget the flows of {client}",
@@ -259,6 +273,7 @@ def ipvs_settings(facts: Facts, _: Subject) -> Iterator[Result]:
     why="A UDP flow lives as long as its client sends: it goes on to an endpoint that is gone, whatever the rules say.",
     remedy="`kpx conntrack --stale --delete` removes exactly those; the proxies do at changes that they see.",
     links=("https://github.com/kubernetes/kubernetes/issues/139628",),
+    settles=SETTLES,
 )
 def stale(facts: Facts, subject: Subject) -> Iterator[Result]:
     if not wanted_is_known(facts):

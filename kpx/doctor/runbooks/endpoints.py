@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from kpx.doctor import fixes
 from kpx.doctor.check import check
@@ -160,7 +160,17 @@ def directly(facts: Facts, subject: Subject) -> Iterator[Result]:
     for outcome in dict.fromkeys(reach.outcome for _, reach in silent):
         yield _no_answer(name, [(one, reach) for one, reach in silent if reach.outcome is outcome], len(asked))
     if not silent:
-        yield passed(f"{len(asked)} endpoints were asked", Evidence(f"{len(asked)}", "connect()"), subject=str(name))
+        yield answered(f"{len(asked)} endpoints were asked", reached, str(name))
+
+
+def answered(says: str, reached: Sequence[Reach], subject: str) -> Result:
+    """All of it may have got through; of datagrams that nobody answers it is not known."""
+    unanswered = sum(one.outcome is Outcome.SILENT for one in reached)
+    evidence = Evidence(f"{len(reached) - unanswered} of {len(reached)} answered", "connect()")
+    if unanswered:
+        says = f"{says}; {unanswered} did not answer a datagram, and may not have got it"
+        return told(says, evidence, subject=subject)
+    return passed(says, evidence, subject=subject)
 
 
 def _no_answer(name: ServiceName, silent: list[tuple[Endpoint, Reach]], asked: int) -> Result:
@@ -201,7 +211,8 @@ def through(facts: Facts, subject: Subject) -> Iterator[Result]:
     ]
     if not calls:
         raise NotKnown("it has no cluster IP that anybody could answer")
-    lost = [(call, reach) for call, reach in zip(calls, facts.connect(calls), strict=True) if not reach.through]
+    reached = facts.connect(calls)
+    lost = [(call, reach) for call, reach in zip(calls, reached, strict=True) if not reach.through]
     for call, reach in lost:
         target = f"{join_port(call.address, call.port)}/{call.protocol}"
         yield failed(
@@ -211,4 +222,4 @@ def through(facts: Facts, subject: Subject) -> Iterator[Result]:
             verify=f"kpx trace {target} --from {call.sender or 'node'}",
         )
     if not lost:
-        yield passed(f"{len(calls)} connections were made", Evidence(f"{len(calls)}", "connect()"), subject=str(name))
+        yield answered(f"{len(calls)} connections were tried", reached, str(name))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kpx.doctor import fixes
-from kpx.doctor.check import check
+from kpx.doctor.check import SETTLES, check
 from kpx.doctor.facts import Facts, NotKnown, wanted_target
 from kpx.doctor.finding import Evidence, Result, failed, passed, warned
 from kpx.doctor.subject import Subject, samples
@@ -152,6 +152,7 @@ _ASTRAY = (Trouble.FOREIGN_TRANSLATION,)
     "no rule of others translates packets from pods to Services",
     why="The first rule that translates a flow decides it: a foreign one in front of the proxy's takes its packets.",
     remedy="Take that rule away, or make it match less.",
+    settles=SETTLES,
 )
 def astray_inside(facts: Facts, subject: Subject) -> Iterator[Result]:
     yield from _look(facts, subject, _ASTRAY, outside=False)
@@ -162,6 +163,7 @@ def astray_inside(facts: Facts, subject: Subject) -> Iterator[Result]:
     "no rule of others translates packets from outside to Services",
     why="The first rule that translates a flow decides it: a foreign one in front of the proxy's takes its packets.",
     remedy="Take that rule away, or make it match less.",
+    settles=SETTLES,
 )
 def astray_outside(facts: Facts, subject: Subject) -> Iterator[Result]:
     yield from _look(facts, subject, _ASTRAY, outside=True)
@@ -175,6 +177,7 @@ _OWN = (Trouble.OWN_REFUSAL, Trouble.UNTRANSLATED, Trouble.WRONG_ENDPOINT)
     "the proxy's rules take packets from pods to an endpoint",
     why="This is what the rules really do with a packet, in their order, whatever each of them says by itself.",
     remedy="Where a rule is missing or of another mode, see the checks of the rules; `kpx trace` shows every hop.",
+    settles=SETTLES,
 )
 def led_inside(facts: Facts, subject: Subject) -> Iterator[Result]:
     yield from _look(facts, subject, _OWN, outside=False)
@@ -185,6 +188,7 @@ def led_inside(facts: Facts, subject: Subject) -> Iterator[Result]:
     "the proxy's rules take packets from outside to an endpoint",
     why="This is what the rules really do with a packet, in their order, whatever each of them says by itself.",
     remedy="Where a rule is missing or of another mode, see the checks of the rules; `kpx trace` shows every hop.",
+    settles=SETTLES,
 )
 def led_outside(facts: Facts, subject: Subject) -> Iterator[Result]:
     yield from _look(facts, subject, _OWN, outside=True)

@@ -42,6 +42,9 @@ def runs(facts: Facts, _: Subject) -> Iterator[Result]:
     )
 
 
+_UNAVAILABLE = 503
+
+
 def _healthz(facts: Facts) -> tuple[str, Answer]:
     """What the proxy says of its health, and where."""
     try:
@@ -74,6 +77,11 @@ def healthy(facts: Facts, _: Subject) -> Iterator[Result]:
         yield passed("/healthz says that it keeps up", Evidence(_told(answer), page))
     elif not answer.status and not facts.proxies():
         yield skipped("no proxy runs")
+    elif _leaves(facts, page, answer):
+        yield told(
+            "/healthz tells load balancers to leave this node, which is about to go; the proxy keeps up",
+            Evidence(_told(answer), page),
+        )
     else:
         yield failed(
             "/healthz does not answer" if not answer.status else "/healthz says that it does not keep up",
@@ -82,6 +90,12 @@ def healthy(facts: Facts, _: Subject) -> Iterator[Result]:
             fix=fixes.restart(facts, "start the proxy anew"),
             verify=f"curl -s {page}",
         )
+
+
+def _leaves(facts: Facts, page: str, answer: Answer) -> bool:
+    """Whether a node that is being deleted is why the proxy is not healthy: ``/livez`` looks past that."""
+    address, _, port = page.removeprefix("http://").removesuffix("/healthz").rpartition(":")
+    return answer.status == _UNAVAILABLE and facts.get(int(port), "/livez", address).status == 200
 
 
 def _told(answer: Answer) -> str:
@@ -130,7 +144,11 @@ def leftovers(facts: Facts, _: Subject) -> Iterator[Result]:
     current = facts.current()
     found = [one for one in facts.rule_sets() if one.served]
     if not current:
-        yield skipped("nobody tells the proxy's mode")
+        kinds = " and ".join(dict.fromkeys(one.kind for one in found))
+        if len({one.kind for one in found}) < 2:
+            yield skipped("nobody tells the proxy's mode")
+        else:
+            yield told(f"there are rules of {kinds}; no proxy says which are in force", *map(_set_evidence, found))
         return
     left = [one for one in found if one.kind != current]
     mine = [one for one in found if one.kind == current]

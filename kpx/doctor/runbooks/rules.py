@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 from kpx.doctor import fixes
-from kpx.doctor.check import check
+from kpx.doctor.check import SETTLES, check
 from kpx.doctor.facts import Facts
 from kpx.doctor.finding import Evidence, Result, failed, passed, skipped
 from kpx.doctor.subject import Subject, mode, ports, wanted_is_known
@@ -17,8 +17,6 @@ from kpx.proxier.ipvs.names import DEVICE
 
 # Differences that are told one by one.
 _MOST = 5
-# kube-proxy programs a change after minSyncPeriod, by default 1 s.
-_SETTLES = 1.5
 
 Where = tuple[Family, str | None, int, str]
 
@@ -47,7 +45,7 @@ def _kernel(facts: Facts) -> tuple[Mapping[Where, Frontends], str]:
     "the kernel has a rule for every address",
     why="A packet to an address without a rule leaves the node untranslated and is lost.",
     remedy="The proxy has not synced, or somebody deleted its rule: start it anew.",
-    settles=_SETTLES,
+    settles=SETTLES,
 )
 def addresses(facts: Facts, subject: Subject) -> Iterator[Result]:
     wanted = ports(facts, subject)
@@ -90,7 +88,7 @@ def _more(missing: Mapping[str, object]) -> str:
     "the rules lead to the Service's endpoints, and to no other",
     why="An endpoint without a rule gets no traffic; one that is gone and has a rule takes a share of it nowhere.",
     remedy="The proxy has not synced, or somebody changed its rules: start it anew.",
-    settles=_SETTLES,
+    settles=SETTLES,
 )
 def endpoints(facts: Facts, subject: Subject) -> Iterator[Result]:
     wanted = ports(facts, subject)

@@ -9,10 +9,12 @@ from kpx.doctor.check import check
 from kpx.doctor.facts import Facts, NotKnown
 from kpx.doctor.finding import Evidence, Fix, Result, failed, passed, skipped, told, warned
 from kpx.doctor.subject import Subject, mode, samples
-from kpx.net import Family
+from kpx.net import Family, family_of
 from kpx.proxier.frontends import Kind
+from kpx.trace.reading.senders import OUTSIDE
 
 _FORWARDING = {Family.IPV4: "net/ipv4/ip_forward", Family.IPV6: "net/ipv6/conf/all/forwarding"}
+_CONF = {Family.IPV4: "net/ipv4/conf", Family.IPV6: "net/ipv6/conf"}
 _LOCALNET = "net/ipv4/conf/all/route_localnet"
 _BRIDGE = ("net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables")
 _LIBERAL = "net/netfilter/nf_conntrack_tcp_be_liberal"
@@ -41,14 +43,58 @@ def forwarding(facts: Facts, _: Subject) -> Iterator[Result]:
         value = facts.setting(name)
         evidence = Evidence(value, _source(name))
         if value == "0":
+            fix = fixes.sysctl("switch forwarding on", name, 1, value)
             yield failed(
                 f"{family.value} packets are not forwarded",
                 evidence,
-                fix=fixes.sysctl("switch forwarding on", name, 1, value),
+                fix=_keeping_routes(facts, fix) if family is Family.IPV6 else fix,
                 verify=f"sysctl {fixes.dotted_name(name)}",
             )
-        else:
+            continue
+        closed = [one for one in _interfaces(facts, family) if _is(facts, f"{_CONF[family]}/{one}/forwarding", "0")]
+        for interface in closed:
+            own = f"{_CONF[family]}/{interface}/forwarding"
+            yield failed(
+                f"{family.value} packets that come in by {interface} are not forwarded",
+                Evidence("0", _source(own)),
+                fix=fixes.sysctl("switch forwarding on there", own, 1, "0"),
+                verify=f"sysctl {fixes.dotted_name(own)}",
+            )
+        if not closed:
             yield passed(f"{family.value} packets are forwarded", evidence)
+
+
+def _keeping_routes(facts: Facts, fix: Fix) -> Fix:
+    """A node that forwards listens to no router (accept_ra=1), and forgets the routes that it has from one."""
+    listening = dict.fromkeys(
+        one.interface
+        for one in facts.addresses()
+        if family_of(one.address) is Family.IPV6 and _is(facts, f"{_CONF[Family.IPV6]}/{one.interface}/accept_ra", "1")
+    )
+    first = [fixes.sysctl("", f"{_CONF[Family.IPV6]}/{one}/accept_ra", 2, "1") for one in listening if one != "lo"]
+    now = tuple(command for one in first for command in one.now)
+    keep = tuple(one.keep[0] for one in first)
+    undo = tuple(command for one in first for command in one.undo)
+    return Fix(fix.says, (*now, *fix.now), (*keep, *fix.keep), (*fix.undo, *undo))
+
+
+def _interfaces(facts: Facts, family: Family) -> list[str]:
+    """Those that packets to Services come in by: the way out, and the ways to endpoints of this node."""
+    outside = [facts.route(OUTSIDE[family]).interface] if facts.main_address(family) else []
+    local = [each.ip for of, one in facts.cluster().ports if of is family for each in one.endpoints if each.local]
+    inside = [facts.route(address).interface for address in list(dict.fromkeys(local))[:_MOST_ENDPOINTS]]
+    return [one for one in dict.fromkeys((*outside, *inside)) if one not in ("", "lo")]
+
+
+def _is(facts: Facts, name: str, value: str) -> bool:
+    try:
+        return facts.setting(name) == value
+    except NotKnown:
+        return False
+
+
+def _filter(interface: str) -> str:
+    return f"{_CONF[Family.IPV4]}/{interface}/rp_filter"
 
 
 @check(
@@ -112,9 +158,9 @@ def reverse_path(facts: Facts, _: Subject) -> Iterator[Result]:
     names = ("all",) if found.everywhere else found.strict
     fix = Fix(
         "filter loosely: the source must be reachable, by whatever interface",
-        now=tuple(("sysctl", "-w", f"net.ipv4.conf.{name}.rp_filter=2") for name in names),
-        keep=tuple(f"echo 'net.ipv4.conf.{name}.rp_filter = 2' >> /etc/sysctl.d/90-kpx.conf" for name in names),
-        undo=tuple(("sysctl", "-w", f"net.ipv4.conf.{name}.rp_filter=1") for name in names),
+        now=tuple(("sysctl", "-w", f"{fixes.dotted_name(_filter(name))}=2") for name in names),
+        keep=tuple(f"echo '{fixes.dotted_name(_filter(name))} = 2' >> /etc/sysctl.d/90-kpx.conf" for name in names),
+        undo=tuple(("sysctl", "-w", f"{fixes.dotted_name(_filter(name))}=1") for name in names),
     )
     says = f"it is strict on {len(found.strict)} interfaces, and has dropped {found.dropped} packets"
     verify = "nstat -az TcpExtIPReversePathFilter"

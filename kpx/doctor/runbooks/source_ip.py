@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kpx.doctor import fixes
-from kpx.doctor.check import Runbook, check
+from kpx.doctor.check import SETTLES, Runbook, check
 from kpx.doctor.facts import Facts, NotKnown, wanted_target
 from kpx.doctor.finding import Evidence, Fix, Result, failed, passed, skipped, told, warned
 from kpx.doctor.runbooks import policies, proxy
@@ -111,6 +111,7 @@ def _hidden(facts: Facts, some: list[tuple[Walked, Seen]]) -> Result:
     "clients are masqueraded where their answers would go astray",
     why="With the policy Cluster the answer of an endpoint elsewhere must come back through this node.",
     remedy="The proxy's rules for masquerading are gone or are not reached: start it anew.",
+    settles=SETTLES,
 )
 def masqueraded(facts: Facts, subject: Subject) -> Iterator[Result]:
     bad, looked = False, 0

@@ -108,9 +108,9 @@ def lag(facts: Facts, _: Subject) -> Iterator[Result]:
         family = labels.get("ip_family", "")
         synced = [value for other, value in metrics.get(_SYNCED, []) if other.get("ip_family", "") == family]
         if synced and queued > synced[0]:
-            behind[family] = queued - synced[0]
+            behind[family] = max(facts.clock() - queued, 0.0)
     evidence = [
-        Evidence(f"{family or 'all'}: {seconds:.1f} s", f"{_METRICS}, last_queued - last")
+        Evidence(f"{family or 'all'}: {seconds:.1f} s", f"{_METRICS}: since last_queued, which is after last")
         for family, seconds in behind.items()
     ]
     if any(seconds > _LAG for seconds in behind.values()):

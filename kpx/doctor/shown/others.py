@@ -53,6 +53,11 @@ def _clean(text: str) -> str:
     return text.translate(_CONTROL).encode(errors="replace").decode()
 
 
+def not_known(why: str) -> tuple[str, int]:
+    """What a custom plugin says that cannot tell."""
+    return why[:_MOST], UNKNOWN
+
+
 def npd(findings: Sequence[Finding]) -> tuple[str, int]:
     """One short line, and the exit status of a custom plugin."""
     bad = [one for one in findings if one.status is Status.FAIL]

@@ -34,6 +34,10 @@ def port_hash(port: ServicePortName) -> str:
     return _hash(f"{port}{port.protocol.lower()}")
 
 
+# kube-router's, also as a part of k3s.
+_NETWORK_POLICIES = ("KUBE-ROUTER-", "KUBE-POD-FW-", "KUBE-NWPLCY-")
+
+
 def endpoint_chain(port: ServicePortName, endpoint: Endpoint) -> str:
     """``KUBE-SEP-…``: the chain of one endpoint of one service port."""
     return f"KUBE-SEP-{_hash(f'{port}{port.protocol.lower()}{endpoint}')}"
@@ -42,3 +46,8 @@ def endpoint_chain(port: ServicePortName, endpoint: Endpoint) -> str:
 def _hash(text: str) -> str:
     digest = hashlib.sha256(text.encode()).digest()
     return base64.b32encode(digest[:10]).decode()
+
+
+def is_proxys(chain: str) -> bool:
+    """Whether a chain is a service proxy's or the kubelet's, and not one of kube-router's for NetworkPolicies."""
+    return chain.startswith("KUBE-") and not chain.startswith(_NETWORK_POLICIES)

@@ -8,10 +8,10 @@ from typing import cast
 
 import pytest
 
-from kpx.doctor import running
+from kpx.doctor import running, treating
 from kpx.doctor.check import Check, Runbook
 from kpx.doctor.facts import Facts, NotKnown
-from kpx.doctor.finding import Evidence, Finding, Result, Status, failed, passed
+from kpx.doctor.finding import Evidence, Finding, Fix, Result, Status, failed, passed
 from kpx.doctor.reading.memo import Memo
 from kpx.doctor.session import Plan, Session
 from kpx.doctor.subject import Subject
@@ -128,3 +128,23 @@ def test_a_difference_that_settles_is_no_fault() -> None:
     (found,) = Session(Still(), plan, Silent()).run()  # type: ignore[arg-type]
 
     assert found.finding.status is Status.PASS
+
+
+def test_a_fault_that_only_counts_on_is_not_mended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What its words count has changed, and it is the same one: its fix is made once."""
+    monkeypatch.setattr(treating, "_LOOK_SECONDS", 0.0)
+    looks: list[int] = []
+
+    def look(_: Facts, __: Subject) -> Iterator[Result]:
+        looks.append(1)
+        yield failed(f"full in {len(looks)} s", fix=Fix("make room", now=(("true",),)))
+
+    class Agreeing(Silent):
+        def agrees(self, finding: Finding) -> bool:
+            return True
+
+    plan = Plan((Runbook("r", "t", (check("A", look),)),), Subject())
+
+    (found,) = Session(Still(), plan, Agreeing()).run()  # type: ignore[arg-type]
+
+    assert (found.cured, found.says) == (False, "it is as before")
