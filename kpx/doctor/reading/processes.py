@@ -15,6 +15,7 @@ from kpx.proxier.rival import rivals
 RESTART = "KPX_RESTART"
 _UNITS = ("kpx", "kube-proxy")
 _UNIT_FOLDERS = ("/etc/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system")
+_ENABLED = Path("/etc/systemd/system")
 _STOPPED = ("T", "t")
 _POD = ("kubectl", "delete", "pod", "--namespace", "kube-system", "--selector", "k8s-app=kube-proxy")
 
@@ -33,10 +34,17 @@ def restart(node: str) -> tuple[Command, ...]:
     """By the environment, by a unit of systemd, else by ending its pod, which the cluster starts anew."""
     if given := os.environ.get(RESTART):
         return (tuple(shlex.split(given)),)
-    units = [one for one in _UNITS if any(Path(folder, f"{one}.service").exists() for folder in _UNIT_FOLDERS)]
-    if units and shutil.which("systemctl"):
-        return (("systemctl", "restart", units[0]),)
+    if (unit := _unit()) and shutil.which("systemctl"):
+        return (("systemctl", "restart", unit),)
     return ((*_POD, "--field-selector", f"spec.nodeName={node}"),)
+
+
+def _unit() -> str:
+    """The unit of what runs, else the one that is enabled; one that is neither is not wanted on this node."""
+    there = [one for one in _UNITS if any(Path(folder, f"{one}.service").exists() for folder in _UNIT_FOLDERS)]
+    running = {one.name for one in proxies()}
+    enabled = {one for one in there if any(_ENABLED.glob(f"*.wants/{one}.service"))}
+    return next((one for wanted in (running, enabled) for one in there if one in wanted), "")
 
 
 def holder(pid: int, what: str) -> Holder:

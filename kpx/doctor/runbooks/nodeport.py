@@ -103,7 +103,8 @@ def taken(facts: Facts, subject: Subject) -> Iterator[Result]:
     for _, one, frontend in found:
         protocol = frontend.protocol.lower()
         for holder in facts.listeners(protocol, frontend.port) if frontend.port not in seen else ():
-            if holder.pid in proxies:
+            # In mode nftables node ports do not answer on loopback.
+            if holder.pid in proxies or (facts.mode() == "nftables" and is_loopback(holder.what.split()[0])):
                 continue
             seen.add(frontend.port)
             yield failed(

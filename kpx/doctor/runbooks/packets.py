@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from kpx.doctor import fixes
 from kpx.doctor.check import SETTLES, check
 from kpx.doctor.facts import Facts, NotKnown, wanted_target
-from kpx.doctor.finding import Evidence, Result, failed, passed, warned
+from kpx.doctor.finding import Evidence, Result, failed, passed, told, warned
 from kpx.doctor.subject import Subject, samples
 from kpx.doctor.way import Obstacle, Trouble, answers, hop_text, obstacles, place, refused_by_others
 from kpx.net import Family
@@ -74,16 +74,22 @@ def _next(address: str) -> str:
 
 def _look(facts: Facts, subject: Subject, troubles: tuple[Trouble, ...], outside: bool) -> Iterator[Result]:
     seen: set[object] = set()
-    ways = 0
+    ways = unsure = 0
     for one in walks(facts, subject, outside=outside):
         ways += 1
+        unsure += any(branch.unknown for branch in one.trace.branches)
         for obstacle in obstacles(one.trace, one.port):
             key = (obstacle.trouble, obstacle.hop.rule, obstacle.hop.chain) if obstacle.hop else obstacle
             if obstacle.trouble in troubles and key not in seen:
                 seen.add(key)
                 yield _trouble(facts, one, obstacle, sure=subject.named or not outside)
-    if not seen:
-        yield passed(f"{ways} ways were followed, and none meets such a rule", Evidence(f"{ways} ways", "kpx trace"))
+    says, evidence = f"{ways} ways were followed, and none meets such a rule", Evidence(f"{ways} ways", "kpx trace")
+    if unsure and not seen:
+        yield told(
+            f"{says}; {unsure} of them depend on a rule that cannot be evaluated, which kpx trace names", evidence
+        )
+    elif not seen:
+        yield passed(says, evidence)
 
 
 def _trouble(facts: Facts, walked: Walked, obstacle: Obstacle, *, sure: bool) -> Result:

@@ -18,6 +18,7 @@ from tests.kernel.doctor.clinic import (
     healthy,
     healthy_service,
 )
+from tests.packets.node import Node
 
 OF_IPTABLES = [one for one in QUICK if "iptables" in FAULTS[one].modes]
 
@@ -71,6 +72,20 @@ def test_a_healthy_lab_in_mode_nftables(nftables: Clinic) -> None:
     healthy(nftables, NOT_TRIED | OF_IPVS)
     for service in ("shop/web", "shop/front", "shop/dns"):
         healthy_service(nftables, service)
+
+
+def test_a_rule_that_cannot_be_evaluated_is_not_passed_over(nftables: Clinic) -> None:
+    node = Node(nftables.place)
+    hook = "{ type filter hook forward priority 0; }"
+    node.run(
+        "nft", f"add table inet slow; add chain inet slow pass {hook}; add rule inet slow pass limit rate 1/day drop"
+    )
+    try:
+        (told,) = nftables.doctor("clusterip", "shop/web", "--id", "KPX-FW-001").report["findings"]
+    finally:
+        node.run("nft", "delete table inet slow")
+    assert told["status"] == "info"
+    assert "depend on a rule that cannot be evaluated" in told["says"]
 
 
 def test_what_syncs_spend_their_time_on_is_told(nftables: Clinic) -> None:

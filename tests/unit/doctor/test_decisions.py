@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -12,6 +13,7 @@ from kpx.doctor.check import Check
 from kpx.doctor.facts import Answer, Facts, Flows, NotKnown, Outcome, Reach, RuleSet
 from kpx.doctor.finding import Place, Result, Status
 from kpx.doctor.fixes import dotted_name
+from kpx.doctor.reading import processes
 from kpx.doctor.runbooks.conntrack import room
 from kpx.doctor.runbooks.endpoints import answered
 from kpx.doctor.runbooks.nodeport import _reserved
@@ -182,3 +184,18 @@ def test_a_datagram_without_an_answer_is_not_well() -> None:
 )
 def test_chains_of_network_policies_are_not_the_proxys(chain: str, proxys: bool) -> None:
     assert of_proxy("filter", chain) is proxys
+
+
+def test_the_unit_that_is_started_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is there, but not enabled, is of a proxy that this node has left."""
+    monkeypatch.delenv(processes.RESTART, raising=False)
+    monkeypatch.setattr(processes, "_UNIT_FOLDERS", (str(tmp_path),))
+    monkeypatch.setattr(processes, "_ENABLED", tmp_path)
+    monkeypatch.setattr(processes.shutil, "which", lambda _: "/bin/systemctl")
+    (tmp_path / "kpx.service").touch()
+    assert processes.restart("n1")[0][0] == "kubectl"
+
+    (tmp_path / "kube-proxy.service").touch()
+    (tmp_path / "multi-user.target.wants").mkdir()
+    (tmp_path / "multi-user.target.wants" / "kube-proxy.service").touch()
+    assert processes.restart("n1") == (("systemctl", "restart", "kube-proxy"),)
