@@ -107,12 +107,12 @@ def test_a_row() -> None:
     assert shown[2].split() == ["->", "10.0.0.1:8080", "ready,", "local", "5"]
 
 
-def test_rates_are_differences_and_a_counter_that_begins_anew_counts_from_zero() -> None:
+def test_rates_are_differences_and_a_sum_that_fell_tells_none() -> None:
     first, second = ("10.0.0.1", 8080), ("10.0.0.2", 8080)
     (row,) = table(shop("10.0.0.1", "10.0.0.2"), {first: 10, second: 100}, {first: 20, second: 4})
 
-    assert [one.per_second for one in row.endpoints] == [5.0, 2.0]
-    assert (row.connections, row.per_second) == (24, 7.0)
+    assert [one.per_second for one in row.endpoints] == [5.0, 0.0]
+    assert (row.connections, row.per_second) == (24, 5.0)
 
 
 def test_without_endpoints_is_marked() -> None:
