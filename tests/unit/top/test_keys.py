@@ -282,12 +282,12 @@ def test_only_the_lines_that_changed_are_drawn_again(monkeypatch: pytest.MonkeyP
     drive(scenario, source=source)
 
 
-def test_after_a_resize_the_terminal_has_what_the_table_holds() -> None:
+def test_a_notice_above_a_table_leaves_the_cursor_in_sight() -> None:
     async def scenario(app: TopApp, pilot: Pilot[None]) -> None:
         table = app.screen.query_one(Table)
         await press(pilot, "end")
-        for height in (9, 30, 10, 9):
-            await pilot.resize_terminal(80, height)
+        for faults in (("conntrack: no such file", "flows: no such file"), (), ("flows: no such file",)):
+            source.deliver(later(source.first, faults=faults))
             await press(pilot)
             seen = [strip.text for strip in app.screen._compositor.render_strips()]
             wanted = [table.render_line(y).text for y in range(table.size.height)]
@@ -299,4 +299,5 @@ def test_after_a_resize_the_terminal_has_what_the_table_holds() -> None:
         replace(first, port=first.port._replace(name=f"n{at:02}"), cells=first.cells._replace(name=f"n{at:02}"))
         for at in range(60)
     ]
-    drive(scenario, found=later(snapshot(), services=tuple(many)))
+    source = Canned(later(snapshot(), services=tuple(many), faults=()))
+    drive(scenario, source=source, size=(80, 12))
