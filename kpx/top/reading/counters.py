@@ -77,6 +77,8 @@ class Counters:
         """The counts of these service ports alone, where they can be had alone; none where not. Raises `OSError`."""
         ports = [one for port in wanted for one in self._by_port.get(port, ())]
         counts: _Found = {}
+        if not ports:  # most pages show none
+            return counts
         if self.program == in_nftables.NftablesHeld.program:
             with Nft() as nft:
                 for family, one in ports:
