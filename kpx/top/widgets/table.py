@@ -46,13 +46,17 @@ class Table(Drawn, Generic[T], can_focus=True):
         self._order = Order("")
         self._at = 0
         self._top = 0
+        self._moved = False
         self.rows: Sequence[T] = ()
 
     def fill(self, rows: Sequence[T], columns: Sequence[Column[T]], order: Order) -> None:
-        """Show these rows, which are in this order. The cursor stays on its row, or else at its place."""
+        """Show these rows, which are in this order. The cursor stays on its row, or else at its place.
+
+        One that nobody has moved stays at the top: what comes later may be worse, and comes above.
+        """
         current = self.current
         self.rows, self._columns, self._order = rows, columns, order
-        if current is not None:
+        if current is not None and self._moved:
             wanted = self._identity(current)
             if not (self._at < len(rows) and self._identity(rows[self._at]) == wanted):
                 self._at = next((at for at, row in enumerate(rows) if self._identity(row) == wanted), self._at)
@@ -93,6 +97,7 @@ class Table(Drawn, Generic[T], can_focus=True):
         return "  ".join(column.text(row) for column in self._columns) if row is not None else ""
 
     def action_move(self, step: int) -> None:
+        self._moved = True
         self._at = min(max(self._at + step, 0), max(len(self.rows) - 1, 0))
         self._see_cursor()
         self.redraw()

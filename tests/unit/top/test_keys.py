@@ -301,3 +301,21 @@ def test_a_notice_above_a_table_leaves_the_cursor_in_sight() -> None:
     ]
     source = Canned(later(snapshot(), services=tuple(many), faults=()))
     drive(scenario, source=source, size=(80, 12))
+
+
+def test_a_cursor_that_was_not_moved_stays_at_the_top() -> None:
+    async def scenario(app: TopApp, pilot: Pilot[None]) -> None:
+        for keys, wanted in (((), "aaa"), (("down",), "n01")):
+            source.deliver(later(source.first, services=source.first.services[1:]))
+            await press(pilot, *keys)
+            source.deliver(source.first)
+            await press(pilot)
+            assert current(app) == wanted
+
+    first = snapshot().services[0]
+    rows = [
+        replace(first, port=first.port._replace(name=name), cells=first.cells._replace(name=name))
+        for name in ("aaa", "n00", "n01")
+    ]
+    source = Canned(later(snapshot(), services=tuple(rows), faults=()))
+    drive(scenario, source=source)
